@@ -1,0 +1,90 @@
+/**
+ * Group commit, paced. An fsync costs the same for one op as for a thousand, so ops that arrive while a commit runs
+ * are the next one; and commits that follow each other closely are kept a few milliseconds apart, since then one
+ * write per socket carries several updates too. An idle replica commits at once.
+ */
+import type { CausewayError } from '../../shared/errors/error.js'
+import type { Op } from '../../shared/protocol/op.js'
+import { encodeOpBatch } from '../../shared/protocol/op-codec.js'
+
+export interface CommitTarget {
+  /** Commits all ops of the batch or none; answers in order. */
+  commit(batch: Uint8Array, onDone: (error?: CausewayError) => void): void
+}
+
+/** Least time between the starts of two commits. */
+const PACE_MS = 5
+
+export class Committer {
+  private pending: Op[] = []
+  private isRunning = false
+  private isScheduled = false
+  private startedAtMs = Number.NEGATIVE_INFINITY
+  private readonly idle: (() => void)[] = []
+  private readonly log: CommitTarget
+  private readonly onCommitted: (seq: number, ops: number, startedAtMs: number) => void
+  private readonly onFailed: (error: CausewayError) => void
+  private readonly monotonicMs: () => number
+
+  constructor(options: {
+    log: CommitTarget
+    onCommitted: (seq: number, ops: number, startedAtMs: number) => void
+    onFailed: (error: CausewayError) => void
+    monotonicMs: () => number
+  }) {
+    this.log = options.log
+    this.onCommitted = options.onCommitted
+    this.onFailed = options.onFailed
+    this.monotonicMs = options.monotonicMs
+  }
+
+  add(op: Op): void {
+    this.pending.push(op)
+    this.schedule()
+  }
+
+  /** Resolves when nothing is pending or running. */
+  drained(): Promise<void> {
+    if (this.pending.length === 0 && !this.isRunning) return Promise.resolve()
+    return new Promise((resolve) => this.idle.push(resolve))
+  }
+
+  private schedule(): void {
+    if (this.isRunning || this.isScheduled) return
+    this.isScheduled = true
+    const waitMs = this.startedAtMs + PACE_MS - this.monotonicMs()
+    // Even at once is after this turn's reads, so that what arrived together is committed together.
+    if (waitMs <= 0.5) setImmediate(this.run)
+    else setTimeout(this.run, waitMs)
+  }
+
+  private readonly run = (): void => {
+    this.isScheduled = false
+    const ops = this.pending
+    const last = ops.at(-1)
+    if (last === undefined) {
+      this.becomeIdle()
+      return
+    }
+    this.pending = []
+    this.isRunning = true
+    const startedAtMs = this.monotonicMs()
+    this.startedAtMs = startedAtMs
+    this.log.commit(encodeOpBatch(ops), (error) => {
+      this.isRunning = false
+      if (error === undefined) this.onCommitted(last.dot.seq, ops.length, startedAtMs)
+      else {
+        // What gathered meanwhile builds on what failed: it fails with it.
+        this.pending = []
+        this.onFailed(error)
+      }
+      if (this.pending.length > 0) this.schedule()
+      else this.becomeIdle()
+    })
+  }
+
+  private becomeIdle(): void {
+    if (this.isRunning || this.pending.length > 0) return
+    for (const resolve of this.idle.splice(0)) resolve()
+  }
+}

@@ -1,0 +1,318 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import * as Y from 'yjs'
+import { makeOrigin, type OriginId } from '../../shared/clock/dot.js'
+import type { HybridTime } from '../../shared/clock/hybrid-clock.js'
+import { EMPTY_VECTOR } from '../../shared/clock/version-vector.js'
+import { CausewayError } from '../../shared/errors/error.js'
+import type { Op } from '../../shared/protocol/op.js'
+import { DeleteSet } from '../../shared/update/delete-set.js'
+import { StateVector } from '../../shared/update/state-vector.js'
+import { Replica, type ReplicaEffect, type ReplicaInput, type ReplicaLimits, type Source } from './replica.js'
+
+const origin = makeOrigin('a', '00000000000000aa')
+const predecessorOrigin = makeOrigin('a', '00000000000000a0')
+
+interface TestSource extends Source {
+  readonly name: string
+}
+const lane = {}
+const source = (name: string, itsLane: object = lane): TestSource => ({ name, lane: itsLane })
+
+/** A replica with its log as a list: what was appended, what is durable. */
+class World {
+  readonly replica: Replica<TestSource>
+  readonly appended: Op[] = []
+  readonly effects: ReplicaEffect<TestSource>[] = []
+
+  constructor(options: { limits?: Partial<ReplicaLimits>; predecessor?: { origin: OriginId; seq: number } } = {}) {
+    this.replica = new Replica({
+      origin,
+      predecessor: options.predecessor,
+      vector: options.predecessor ? new Map([[options.predecessor.origin, options.predecessor.seq]]) : EMPTY_VECTOR,
+      latestHlc: 0 as HybridTime,
+      ...(options.limits ? { limits: options.limits } : {}),
+    })
+  }
+
+  step(input: ReplicaInput<TestSource>): ReplicaEffect<TestSource>[] {
+    const effects = this.replica.step(input)
+    this.effects.push(...effects)
+    for (const effect of effects) if (effect.type === 'append') this.appended.push(effect.op)
+    return effects
+  }
+
+  open(name: string): this {
+    const loaded = { name, generation: 0, clocks: new StateVector(), deleted: new DeleteSet(), snapshot: undefined, tail: [], clock: {} }
+    this.step({ type: 'document-loaded', loaded })
+    return this
+  }
+
+  send(update: Uint8Array, options: { document?: string; from?: TestSource; kind?: 'update' | 'step2' } = {}) {
+    const parts = [{ document: options.document ?? 'd', update, kind: options.kind ?? ('update' as const) }]
+    return this.step({ type: 'updates-received', source: options.from ?? source('s'), parts, nowMs: 1_000 })
+  }
+
+  commitAll() {
+    const last = this.appended.at(-1)
+    return last ? this.step({ type: 'committed', seq: last.dot.seq, nowMs: 1_000 }) : []
+  }
+
+  shown(document = 'd'): string {
+    const doc = new Y.Doc()
+    const open = this.replica.document(document)
+    for (const { update } of open?.tail ?? []) Y.applyUpdate(doc, update)
+    return doc.getText('t').toString()
+  }
+}
+
+const types = (effects: readonly ReplicaEffect<TestSource>[]): string[] => effects.map(({ type }) => type)
+const refusals = (effects: readonly ReplicaEffect<TestSource>[]): string[] =>
+  effects.flatMap((effect) => (effect.type === 'refuse' ? [effect.error.code] : []))
+
+/** A Yjs client that hands out the update of each edit. */
+function client(id: number) {
+  const doc = new Y.Doc()
+  doc.clientID = id
+  let last: Uint8Array = new Uint8Array()
+  doc.on('update', (update: Uint8Array) => {
+    last = update
+  })
+  return {
+    doc,
+    insert(at: number, text: string): Uint8Array {
+      doc.getText('t').insert(at, text)
+      return last
+    },
+    remove(at: number, length: number): Uint8Array {
+      doc.getText('t').delete(at, length)
+      return last
+    },
+  }
+}
+
+describe('persist before show', () => {
+  test('[DU1] an update is appended at once, delivered and acknowledged only when committed', () => {
+    const world = new World().open('d')
+    expect(types(world.send(client(1).insert(0, 'a')))).toEqual(['append', 'append'])
+    expect(world.appended.map(({ kind }) => kind)).toEqual(['open', 'data'])
+    expect(world.shown()).toBe('')
+    expect(types(world.commitAll())).toEqual(['deliver', 'acknowledge'])
+    expect(world.shown()).toBe('a')
+  })
+
+  test('[DU1] a repeated update is acknowledged only when what it repeats is durable', () => {
+    const world = new World().open('d')
+    const update = client(1).insert(0, 'a')
+    world.send(update, { from: source('first') })
+    const again = world.send(update, { from: source('again', {}) })
+    expect(types(again)).toEqual(['compare-content'])
+    const asked = again[0]
+    if (asked?.type !== 'compare-content') throw new Error('no comparison was asked for')
+    expect(world.step({ type: 'content-compared', document: 'd', lane: asked.lane, agrees: true, nowMs: 1_000 })).toEqual([])
+    const answers = world.commitAll().filter((effect) => effect.type === 'acknowledge')
+    expect(answers.map((effect) => [effect.source.name, effect.echo])).toEqual([
+      ['first', undefined],
+      ['again', update],
+    ])
+  })
+
+  test('several updates of one commit are delivered once per document, in order', () => {
+    const world = new World().open('d')
+    const writer = client(1)
+    const updates = ['a', 'b', 'c'].map((letter, index) => writer.insert(index, letter))
+    for (const update of updates) world.send(update)
+    const [deliver] = world.commitAll()
+    expect(deliver?.type === 'deliver' && deliver.updates.map(({ update }) => update)).toEqual(updates)
+  })
+})
+
+describe('a failed commit', () => {
+  const full = new CausewayError('storage/full')
+
+  test('[DU1] leaves nothing behind: answers, states, seq and hlc go back to the last commit', () => {
+    const world = new World().open('d')
+    const writer = client(1)
+    const first = writer.insert(0, 'a')
+    world.send(first)
+    world.commitAll()
+    const second = writer.insert(1, 'b')
+    world.send(second)
+    const third = writer.insert(2, 'c')
+    world.send(third)
+    const failedSeqs = world.appended.slice(-2).map(({ dot }) => dot.seq)
+    expect(refusals(world.step({ type: 'commit-failed', error: full }))).toEqual(['storage/full', 'storage/full'])
+    expect(refusals(world.send(second))).toEqual(['storage/full'])
+    expect(types(world.step({ type: 'writable-again' }))).toEqual(['resync'])
+    world.send(second)
+    expect(world.appended.at(-1)?.dot.seq).toBe(failedSeqs[0])
+    world.commitAll()
+    expect(world.shown()).toBe('ab')
+  })
+
+  test('of the first op of an incarnation opens it again', () => {
+    const world = new World({ predecessor: { origin: predecessorOrigin, seq: 7 } }).open('d')
+    const update = client(1).insert(0, 'a')
+    world.send(update)
+    world.step({ type: 'commit-failed', error: full })
+    expect([...world.replica.vector]).toEqual([[predecessorOrigin, 7]])
+    world.step({ type: 'writable-again' })
+    world.send(update)
+    expect(world.appended.slice(-2).map(({ kind, dot }) => [kind, dot.seq])).toEqual([
+      ['open', 8],
+      ['data', 9],
+    ])
+  })
+
+  test('an indefinite one stops the process', () => {
+    const world = new World().open('d')
+    world.send(client(1).insert(0, 'a'))
+    expect(types(world.step({ type: 'commit-failed', error: new CausewayError('storage/failed') }))).toEqual(['refuse', 'stop'])
+  })
+})
+
+describe('identity', () => {
+  test('the first op names the predecessor, seq goes on, and its entry is folded away', () => {
+    const world = new World({ predecessor: { origin: predecessorOrigin, seq: 7 } }).open('d')
+    expect([...world.replica.vector]).toEqual([[predecessorOrigin, 7]])
+    world.send(client(1).insert(0, 'a'))
+    expect(world.appended[0]).toMatchObject({ kind: 'open', dot: { origin, seq: 8 }, predecessor: { origin: predecessorOrigin, seq: 7 } })
+    expect([...(world.appended[0]?.deps ?? [])]).toEqual([[predecessorOrigin, 7]])
+    expect([...(world.appended[1]?.deps ?? [])]).toEqual([])
+    world.commitAll()
+    expect([...world.replica.vector]).toEqual([[origin, 9]])
+  })
+
+  test('a start that accepts nothing appends nothing', () => {
+    const world = new World().open('d')
+    world.send(new Uint8Array([1]))
+    expect(world.appended).toEqual([])
+  })
+
+  test('hlc rises with every op, also when the wall clock stands still', () => {
+    const world = new World().open('d')
+    const writer = client(1)
+    for (let i = 0; i < 5; i++) world.send(writer.insert(i, 'x'))
+    const times = world.appended.map(({ hlc }) => hlc)
+    expect(times.every((time, index) => index === 0 || time > (times[index - 1] ?? 0))).toBe(true)
+  })
+})
+
+describe('ingest', () => {
+  test('a gap is refused whole, with the durable state vector', () => {
+    const world = new World().open('d')
+    const writer = client(1)
+    writer.insert(0, 'a')
+    const effects = world.send(writer.insert(1, 'b'))
+    expect(refusals(effects)).toEqual(['document/gap'])
+    expect(world.appended).toEqual([])
+  })
+
+  test('a gap is judged by the accepted state: pipelined updates need no commit in between', () => {
+    const world = new World().open('d')
+    const writer = client(1)
+    expect(refusals([...world.send(writer.insert(0, 'a')), ...world.send(writer.insert(1, 'b'))])).toEqual([])
+  })
+
+  test('a transaction is one op, all or nothing', () => {
+    const world = new World().open('d').open('e')
+    const fits = client(1).insert(0, 'a')
+    const gapped = (() => {
+      const writer = client(2)
+      writer.insert(0, 'x')
+      return writer.insert(1, 'y')
+    })()
+    const parts = (second: Uint8Array) => [
+      { document: 'd', update: fits, kind: 'update' as const },
+      { document: 'e', update: second, kind: 'update' as const },
+    ]
+    expect(refusals(world.step({ type: 'updates-received', source: source('t'), parts: parts(gapped), nowMs: 1 }))).toEqual(['document/gap'])
+    expect(world.appended).toEqual([])
+    world.step({ type: 'updates-received', source: source('t'), parts: parts(client(3).insert(0, 'z')), nowMs: 1 })
+    const op = world.appended.at(-1)
+    expect(op?.kind === 'data' && op.parts.map(({ document }) => document)).toEqual(['d', 'e'])
+    expect(types(world.commitAll())).toEqual(['deliver', 'deliver', 'acknowledge'])
+  })
+
+  test('other content for a known struct is refused, and what follows on its lane waits for the verdict', () => {
+    const world = new World().open('d')
+    world.send(client(1).insert(0, 'AAA'), { from: source('honest', {}) })
+    world.commitAll()
+    const liar = client(1)
+    const asked = world.send(liar.insert(0, 'BBB'), { from: source('lie') })
+    expect(types(asked)).toEqual(['compare-content'])
+    expect(world.send(client(9).insert(0, 'q'), { from: source('behind') })).toEqual([])
+    const effects = world.step({ type: 'content-compared', document: 'd', lane, agrees: false, nowMs: 1 })
+    expect(refusals(effects)).toEqual(['document/equivocation'])
+    expect(types(effects)).toEqual(['refuse', 'append'])
+  })
+
+  test('a document over its size takes deletes only', () => {
+    const world = new World({ limits: { documentBytes: 60 } }).open('d')
+    const writer = client(1)
+    world.send(writer.insert(0, 'a'.repeat(30)))
+    world.commitAll()
+    const tooMuch = client(2)
+    expect(refusals(world.send(tooMuch.insert(0, 'b'.repeat(40))))).toEqual(['document/too-large'])
+    expect(refusals(world.send(writer.remove(0, 5)))).toEqual([])
+  })
+})
+
+test('[CV][DU1] whatever commits and fails, in whatever batches: what is shown is what was acknowledged', () => {
+  const action = fc.oneof(
+    { weight: 5, arbitrary: fc.record({ type: fc.constant('edit' as const), who: fc.nat(2), at: fc.nat(20), remove: fc.boolean() }) },
+    { weight: 2, arbitrary: fc.record({ type: fc.constant('commit' as const), count: fc.integer({ min: 1, max: 4 }) }) },
+    { weight: 1, arbitrary: fc.constant({ type: 'fail' as const }) },
+  )
+  fc.assert(
+    fc.property(fc.array(action, { maxLength: 60 }), (actions) => {
+      const world = new World().open('d')
+      const writers = [client(11), client(22), client(33)]
+      const outbox: Uint8Array[][] = [[], [], []]
+      const lanes = [{}, {}, {}]
+      const acknowledged = new Y.Doc()
+      const sent = new Map<string, Uint8Array>()
+      let names = 0
+      const read = (effects: readonly ReplicaEffect<TestSource>[]): void => {
+        for (const effect of effects) {
+          if (effect.type !== 'acknowledge') continue
+          const update = sent.get(effect.source.name)
+          if (update) Y.applyUpdate(acknowledged, update)
+        }
+      }
+      const offer = (who: number, update: Uint8Array): void => {
+        const name = String(names++)
+        sent.set(name, update)
+        read(world.send(update, { from: source(name, lanes[who]) }))
+      }
+      for (const act of actions) {
+        if (act.type === 'edit') {
+          const writer = writers[act.who]
+          if (!writer) continue
+          const length = writer.doc.getText('t').length
+          const update = act.remove && length > 0 ? writer.remove(act.at % length, 1) : writer.insert(Math.min(act.at, length), 'x')
+          outbox[act.who]?.push(update)
+          offer(act.who, update)
+        } else if (act.type === 'commit') {
+          const oldest = world.replica.inFlightOps
+          const last = world.appended.at(-1)
+          if (oldest === 0 || !last) continue
+          read(world.step({ type: 'committed', seq: last.dot.seq - oldest + Math.min(oldest, act.count), nowMs: 1 }))
+        } else {
+          world.step({ type: 'commit-failed', error: new CausewayError('storage/full') })
+          world.step({ type: 'writable-again' })
+          // What a client does after the step1 that follows: offers everything beyond the durable state.
+          writers.forEach((writer, who) => {
+            const durable = world.replica.document('d')?.clocks.encode() ?? new Uint8Array([0])
+            offer(who, Y.encodeStateAsUpdate(writer.doc, durable))
+          })
+        }
+        expect(acknowledged.getText('t').toString()).toBe(world.shown())
+        expect(acknowledged.store.pendingStructs).toBeNull()
+      }
+      read(world.commitAll())
+      expect(acknowledged.getText('t').toString()).toBe(world.shown())
+    }),
+    { numRuns: 100 },
+  )
+})

@@ -1,0 +1,582 @@
+/**
+ * One replica's decisions: which updates become ops, in which order they become visible, and who is told what. A pure
+ * state machine; the host performs the effects, in their order.
+ *
+ * The rule it keeps is *persist before show*: an update is checked against the accepted state, becomes an op in flight,
+ * and only `committed` turns it into something that is delivered or acknowledged (DESIGN.md section 2, "Ingest"). When
+ * a commit fails, every op behind it fails with it, and all that was counted for them (accepted states, next seq, hlc)
+ * goes back to the last commit: no failed dot left the process, so its number is used again.
+ */
+import { assert, unreachable } from '../../shared/base/assert.js'
+import type { Dot, OriginId } from '../../shared/clock/dot.js'
+import { HybridClock, type HybridTime } from '../../shared/clock/hybrid-clock.js'
+import type { VersionVector } from '../../shared/clock/version-vector.js'
+import { CausewayError } from '../../shared/errors/error.js'
+import type { Op, Part } from '../../shared/protocol/op.js'
+import { checkUpdate, type NewUpdate } from '../../shared/update/check.js'
+import type { ParsedUpdate } from '../../shared/update/parse.js'
+import { parseUpdate } from '../../shared/update/parse.js'
+import type { DeliveredUpdate, LoadedDocument } from './open-document.js'
+import { OpenDocument } from './open-document.js'
+
+/** Who asked. Handed back untouched. Requests of one lane to one document are judged in the order they came. */
+export interface Source {
+  readonly lane: object
+}
+
+export interface ReplicaLimits {
+  /** Stored bytes of one document beyond which it takes no new structs; deletes still pass. */
+  readonly documentBytes: number
+  /** Bytes of updates in flight to the disk, all documents. */
+  readonly inFlightBytes: number
+  /** Updates that wait behind a content check, per document. */
+  readonly waitingPerDocument: number
+  /** Updates after a snapshot that make a compaction due even if they are few bytes. */
+  readonly tailUpdates: number
+  /** Bytes after a snapshot that make a compaction due, if they also exceed the snapshot's own size. */
+  readonly tailBytes: number
+  /** A changed document is compacted after this long without an edit, if `idleTailUpdates` have gathered. */
+  readonly idleCompactionMs: number
+  readonly idleTailUpdates: number
+}
+
+export const DEFAULT_REPLICA_LIMITS: ReplicaLimits = {
+  documentBytes: 64 * 1024 * 1024,
+  inFlightBytes: 64 * 1024 * 1024,
+  waitingPerDocument: 10_000,
+  tailUpdates: 20_000,
+  tailBytes: 256 * 1024,
+  idleCompactionMs: 2_000,
+  idleTailUpdates: 64,
+}
+
+export type ReplicaInput<S extends Source> =
+  | { readonly type: 'document-loaded'; readonly loaded: LoadedDocument }
+  /** Only for a document without ops in flight. */
+  | { readonly type: 'document-unloaded'; readonly document: string }
+  | {
+      readonly type: 'updates-received'
+      readonly source: S
+      /** Several parts, of different documents, become one op: all or none. Documents are loaded. */
+      readonly parts: readonly ReceivedPart[]
+      readonly nowMs: number
+    }
+  /** The verdict on a `compare-content` effect. */
+  | {
+      readonly type: 'content-compared'
+      readonly document: string
+      readonly lane: object
+      readonly agrees: boolean
+      readonly nowMs: number
+    }
+  /** Ops up to `seq` are on disk. */
+  | { readonly type: 'committed'; readonly seq: number; readonly nowMs: number }
+  /** Nothing in flight reached the disk, or, for an indefinite error, nobody knows. */
+  | { readonly type: 'commit-failed'; readonly error: CausewayError }
+  /** A probe of the disk succeeded after a failed commit. */
+  | { readonly type: 'writable-again' }
+  /** The snapshot that a `compact` effect asked for is on disk. */
+  | { readonly type: 'compacted'; readonly document: string; readonly snapshot: Uint8Array; readonly tailCount: number }
+  | { readonly type: 'compaction-failed'; readonly document: string }
+  | { readonly type: 'tick'; readonly nowMs: number }
+
+export interface ReceivedPart {
+  readonly document: string
+  readonly update: Uint8Array
+  readonly kind: 'update' | 'step2'
+}
+
+export type ReplicaEffect<S extends Source> =
+  /** Write the op to the log; answered by `committed` or `commit-failed`. */
+  | { readonly type: 'append'; readonly op: Op }
+  | { readonly type: 'deliver'; readonly document: OpenDocument; readonly updates: readonly DeliveredUpdate[] }
+  /** `dot` is absent where nothing had to be stored. */
+  | {
+      readonly type: 'acknowledge'
+      readonly source: S
+      readonly dot?: Dot
+      readonly echo?: Uint8Array
+      readonly leftover: boolean
+    }
+  | { readonly type: 'refuse'; readonly source: S; readonly error: CausewayError }
+  /** Compare content of known structs in a worker; answered by `content-compared` with the same document and lane. */
+  | {
+      readonly type: 'compare-content'
+      readonly document: OpenDocument
+      readonly lane: object
+      readonly update: Uint8Array
+      readonly overlaps: readonly (readonly [client: number, from: number, to: number])[]
+    }
+  /** Fold the snapshot and the first `tailCount` updates after it into a new snapshot. */
+  | { readonly type: 'compact'; readonly document: OpenDocument; readonly tailCount: number }
+  /** Writes work again: ask these sources for what was refused meanwhile. */
+  | { readonly type: 'resync'; readonly lanes: readonly object[] }
+  /** The disk can no longer be trusted: the process must end. */
+  | { readonly type: 'stop'; readonly error: CausewayError }
+
+interface InFlightPart {
+  readonly document: OpenDocument
+  readonly added: NewUpdate
+}
+
+interface InFlightOp<S> {
+  readonly dot: Dot
+  readonly hlc: HybridTime
+  readonly parts: readonly InFlightPart[]
+  readonly bytes: number
+  /** Answered when this op is durable: its own source first, then those whose update added nothing. */
+  readonly waiting: {
+    readonly source: S
+    readonly own: boolean
+    readonly echo?: Uint8Array
+    readonly leftover: boolean
+  }[]
+}
+
+/** Requests of one lane that wait for the content check of their first one. */
+interface Checking<S extends Source> {
+  readonly queue: { readonly source: S; readonly parts: readonly ReceivedPart[] }[]
+  /** Ranges already found equal for the first request. */
+  compared: readonly (readonly [number, number, number])[]
+  asked: readonly (readonly [number, number, number])[]
+}
+
+type Verdict =
+  | { readonly type: 'fits'; readonly added: NewUpdate; readonly changed: boolean; readonly leftover: boolean }
+  | { readonly type: 'nothing-new'; readonly leftover: boolean }
+  | { readonly type: 'compare'; readonly overlaps: readonly (readonly [number, number, number])[] }
+  | { readonly type: 'refused'; readonly error: CausewayError }
+
+export interface ReplicaOptions {
+  readonly origin: OriginId
+  /** What this disk held before: newest origin and its last durable seq. */
+  readonly predecessor: Dot | undefined
+  /** Durable vector at start, the predecessor included. */
+  readonly vector: VersionVector
+  readonly latestHlc: HybridTime
+  readonly limits?: Partial<ReplicaLimits>
+}
+
+export class Replica<S extends Source> {
+  readonly origin: OriginId
+  readonly limits: ReplicaLimits
+  private readonly predecessor: Dot | undefined
+  private readonly clock: HybridClock
+  /** Durable, without the own origin. */
+  private readonly others: Map<OriginId, number>
+  private durableSeq: number
+  private nextSeq: number
+  private durableHlc: HybridTime
+  private readonly documents = new Map<string, OpenDocument>()
+  private inFlight: InFlightOp<S>[] = []
+  private inFlightBytes = 0
+  private readonly checking = new Map<OpenDocument, Map<object, Checking<S>>>()
+  /** Changed documents that a tick may compact. */
+  private readonly changed = new Set<OpenDocument>()
+  private writeProblem: CausewayError | undefined
+  private readonly refusedLanes = new Set<object>()
+
+  constructor(options: ReplicaOptions) {
+    this.origin = options.origin
+    this.predecessor = options.predecessor
+    this.limits = { ...DEFAULT_REPLICA_LIMITS, ...options.limits }
+    this.clock = new HybridClock(options.latestHlc)
+    this.durableHlc = options.latestHlc
+    this.others = new Map(options.vector)
+    this.durableSeq = options.predecessor?.seq ?? 0
+    this.nextSeq = this.durableSeq + 1
+  }
+
+  /** Durable vector: one entry a lineage. The predecessor's entry is implied once an op of this incarnation is durable. */
+  get vector(): VersionVector {
+    const vector = new Map(this.others)
+    if (this.hasOpened) vector.set(this.origin, this.durableSeq)
+    return vector
+  }
+
+  get isWritable(): boolean {
+    return this.writeProblem === undefined
+  }
+
+  get inFlightOps(): number {
+    return this.inFlight.length
+  }
+
+  get openDocuments(): ReadonlyMap<string, OpenDocument> {
+    return this.documents
+  }
+
+  document(name: string): OpenDocument | undefined {
+    return this.documents.get(name)
+  }
+
+  /** Whether nothing of this document is in flight, under a check, or being compacted. */
+  isQuiet(document: OpenDocument): boolean {
+    return !document.hasInFlight && !document.compacting && !this.checking.has(document)
+  }
+
+  step(input: ReplicaInput<S>): ReplicaEffect<S>[] {
+    const effects: ReplicaEffect<S>[] = []
+    switch (input.type) {
+      case 'document-loaded':
+        assert(!this.documents.has(input.loaded.name), `document loaded twice: ${input.loaded.name}`)
+        this.documents.set(input.loaded.name, new OpenDocument(input.loaded))
+        break
+      case 'document-unloaded': {
+        const document = this.loaded(input.document)
+        assert(this.isQuiet(document), `unloading a busy document: ${input.document}`)
+        this.changed.delete(document)
+        this.documents.delete(input.document)
+        break
+      }
+      case 'updates-received':
+        this.receive(input.source, input.parts, input.nowMs, effects)
+        break
+      case 'content-compared':
+        this.resume(this.loaded(input.document), input.lane, input.agrees, input.nowMs, effects)
+        break
+      case 'committed':
+        this.commit(input.seq, input.nowMs, effects)
+        break
+      case 'commit-failed':
+        this.fail(input.error, effects)
+        break
+      case 'writable-again': {
+        this.writeProblem = undefined
+        const lanes = [...this.refusedLanes]
+        this.refusedLanes.clear()
+        effects.push({ type: 'resync', lanes })
+        break
+      }
+      case 'compacted': {
+        const document = this.loaded(input.document)
+        document.replaceSnapshot(input.snapshot, input.tailCount)
+        document.compacting = false
+        break
+      }
+      case 'compaction-failed': {
+        // Not tried again before the tail has doubled: a document that cannot be compacted must not eat a worker.
+        const document = this.loaded(input.document)
+        document.compacting = false
+        document.compactionBackoff = Math.max(1, document.compactionBackoff * 2)
+        break
+      }
+      case 'tick':
+        this.tick(input.nowMs, effects)
+        break
+      default:
+        unreachable(input)
+    }
+    return effects
+  }
+
+  private loaded(name: string): OpenDocument {
+    const document = this.documents.get(name)
+    assert(document, `document is not loaded: ${name}`)
+    return document
+  }
+
+  private get hasOpened(): boolean {
+    return this.durableSeq > (this.predecessor?.seq ?? 0)
+  }
+
+  // --- ingest ---------------------------------------------------------------------------------------------------
+
+  private receive(source: S, parts: readonly ReceivedPart[], nowMs: number, effects: ReplicaEffect<S>[]): void {
+    for (const part of parts) {
+      const waiting = this.checking.get(this.loaded(part.document))?.get(source.lane)
+      if (waiting === undefined) continue
+      if (waiting.queue.length >= this.limits.waitingPerDocument) {
+        effects.push({ type: 'refuse', source, error: new CausewayError('document/busy', { document: part.document }) })
+      } else waiting.queue.push({ source, parts })
+      return
+    }
+    this.judge(source, parts, undefined, nowMs, effects)
+  }
+
+  /** Decides about one request. `equal`: ranges of the first part whose content was already compared. */
+  private judge(
+    source: S,
+    parts: readonly ReceivedPart[],
+    equal: Checking<S>['compared'] | undefined,
+    nowMs: number,
+    effects: ReplicaEffect<S>[],
+  ): void {
+    if (this.writeProblem !== undefined) {
+      this.refusedLanes.add(source.lane)
+      effects.push({ type: 'refuse', source, error: this.writeProblem })
+      return
+    }
+    const fitting: { readonly document: OpenDocument; readonly verdict: Extract<Verdict, { type: 'fits' }> }[] = []
+    let newestKnown = 0
+    let leftover = false
+    let changed = false
+    for (const part of parts) {
+      const document = this.loaded(part.document)
+      const verdict = this.check(document, part, equal)
+      if (verdict.type === 'refused') {
+        effects.push({ type: 'refuse', source, error: verdict.error })
+        return
+      }
+      if (verdict.type === 'compare') {
+        this.compare(document, source, parts, part, verdict.overlaps, effects)
+        return
+      }
+      leftover ||= verdict.leftover
+      if (verdict.type === 'fits') {
+        fitting.push({ document, verdict })
+        changed ||= verdict.changed
+      } else {
+        changed = true
+        if (document.hasInFlight) newestKnown = Math.max(newestKnown, document.acceptedSeq)
+      }
+    }
+    const first = parts[0]
+    const echo = changed && parts.length === 1 && first !== undefined ? { echo: first.update } : {}
+    if (fitting.length > 0) this.accept(source, fitting, echo, leftover, nowMs, effects)
+    else if (newestKnown > 0) {
+      // Nothing new, but part of what it repeats is still on its way to the disk: true only when that is durable.
+      const op = this.inFlight.find(({ dot }) => dot.seq === newestKnown)
+      assert(op, `op ${newestKnown} is not in flight`)
+      op.waiting.push({ source, own: false, ...echo, leftover })
+    } else effects.push({ type: 'acknowledge', source, ...echo, leftover })
+  }
+
+  private check(document: OpenDocument, part: ReceivedPart, equal: Checking<S>['compared'] | undefined): Verdict {
+    let parsed: ParsedUpdate
+    try {
+      parsed = parseUpdate(part.update)
+    } catch (error) {
+      if (!(error instanceof CausewayError)) throw error
+      return { type: 'refused', error: withDocument(error, document.name) }
+    }
+    const result = checkUpdate(parsed, document.accepted, part.kind)
+    if (result.type === 'gap') {
+      const stateVector = toBase64Url(document.clocks.encode())
+      return { type: 'refused', error: new CausewayError('document/gap', { document: document.name, stateVector }) }
+    }
+    if (result.overlaps.length > 0 && !covers(equal, result.overlaps)) {
+      return { type: 'compare', overlaps: result.overlaps }
+    }
+    if (result.type === 'nothing-new') return { type: 'nothing-new', leftover: result.leftover }
+    if (result.clocks.length > 0 && document.bytes + result.update.length > this.limits.documentBytes) {
+      const details = { document: document.name, limitBytes: this.limits.documentBytes }
+      return { type: 'refused', error: new CausewayError('document/too-large', details) }
+    }
+    if (this.inFlightBytes + result.update.length > this.limits.inFlightBytes) {
+      return { type: 'refused', error: new CausewayError('document/busy', { document: document.name }) }
+    }
+    const changed = result.update !== part.update
+    return { type: 'fits', added: changed ? result : own(result), changed, leftover: result.leftover }
+  }
+
+  private accept(
+    source: S,
+    fitting: readonly { readonly document: OpenDocument; readonly verdict: Extract<Verdict, { type: 'fits' }> }[],
+    echo: { readonly echo?: Uint8Array },
+    leftover: boolean,
+    nowMs: number,
+    effects: ReplicaEffect<S>[],
+  ): void {
+    if (!this.hasOpened && this.inFlight.length === 0) this.open(nowMs, effects)
+    const dot: Dot = { origin: this.origin, seq: this.nextSeq++ }
+    const hlc = this.clock.next(nowMs)
+    const parts: Part[] = []
+    let bytes = 0
+    for (const { document, verdict } of fitting) {
+      document.accept(dot.seq, verdict.added)
+      parts.push({ document: document.name, generation: document.generation, update: verdict.added.update })
+      bytes += verdict.added.update.length
+    }
+    this.inFlightBytes += bytes
+    const inFlightParts = fitting.map(({ document, verdict }) => ({ document, added: verdict.added }))
+    this.inFlight.push({ dot, hlc, parts: inFlightParts, bytes, waiting: [{ source, own: true, ...echo, leftover }] })
+    effects.push({ type: 'append', op: { kind: 'data', dot, deps: this.others, hlc, parts } })
+  }
+
+  /** The first op of an incarnation names what this disk held before, so that vectors can fold the old entry away. */
+  private open(nowMs: number, effects: ReplicaEffect<S>[]): void {
+    const dot: Dot = { origin: this.origin, seq: this.nextSeq++ }
+    const hlc = this.clock.next(nowMs)
+    this.inFlight.push({ dot, hlc, parts: [], bytes: 0, waiting: [] })
+    const predecessor = this.predecessor === undefined ? {} : { predecessor: this.predecessor }
+    effects.push({ type: 'append', op: { kind: 'open', dot, deps: new Map(this.others), hlc, ...predecessor } })
+    // From here on the predecessor's entry is implied by the own one.
+    if (this.predecessor !== undefined) this.others.delete(this.predecessor.origin)
+  }
+
+  // --- content checks -------------------------------------------------------------------------------------------
+
+  private compare(
+    document: OpenDocument,
+    source: S,
+    parts: readonly ReceivedPart[],
+    part: ReceivedPart,
+    overlaps: Checking<S>['asked'],
+    effects: ReplicaEffect<S>[],
+  ): void {
+    if (parts.length > 1) {
+      // A transaction has its updates made for it; one that repeats known structs is a mistake of its author.
+      const error = new CausewayError('document/bad-update', {
+        document: document.name,
+        reason: 'repeats-known-structs',
+      })
+      effects.push({ type: 'refuse', source, error })
+      return
+    }
+    let lanes = this.checking.get(document)
+    if (lanes === undefined) {
+      lanes = new Map()
+      this.checking.set(document, lanes)
+    }
+    const waiting = lanes.get(source.lane)
+    if (waiting === undefined) {
+      lanes.set(source.lane, { queue: [{ source, parts }], compared: [], asked: overlaps })
+    } else waiting.asked = overlaps
+    effects.push({ type: 'compare-content', document, lane: source.lane, update: part.update, overlaps })
+  }
+
+  private resume(
+    document: OpenDocument,
+    lane: object,
+    agrees: boolean,
+    nowMs: number,
+    effects: ReplicaEffect<S>[],
+  ): void {
+    const lanes = this.checking.get(document)
+    const waiting = lanes?.get(lane)
+    if (lanes === undefined || waiting === undefined) return // a failed commit emptied the lane meanwhile
+    const head = waiting.queue[0]
+    assert(head, 'a lane under check has a first request')
+    if (!agrees) {
+      const error = new CausewayError('document/equivocation', { document: document.name })
+      effects.push({ type: 'refuse', source: head.source, error })
+    }
+    waiting.compared = waiting.asked
+    this.leaveCheck(document, lanes, lane)
+    if (agrees) this.judge(head.source, head.parts, waiting.compared, nowMs, effects)
+    // What came behind it on the same lane, up to the next one that needs a check of its own.
+    for (const next of waiting.queue.slice(1)) this.receive(next.source, next.parts, nowMs, effects)
+  }
+
+  private leaveCheck(document: OpenDocument, lanes: Map<object, Checking<S>>, lane: object): void {
+    lanes.delete(lane)
+    if (lanes.size === 0) this.checking.delete(document)
+  }
+
+  // --- commits --------------------------------------------------------------------------------------------------
+
+  private commit(seq: number, nowMs: number, effects: ReplicaEffect<S>[]): void {
+    const delivered = new Map<OpenDocument, DeliveredUpdate[]>()
+    const answers: ReplicaEffect<S>[] = []
+    let count = 0
+    for (const op of this.inFlight) {
+      if (op.dot.seq > seq) break
+      count++
+      this.durableSeq = op.dot.seq
+      this.durableHlc = op.hlc
+      this.inFlightBytes -= op.bytes
+      for (const { document, added } of op.parts) {
+        const update = document.commit(op.dot, added, nowMs)
+        const updates = delivered.get(document)
+        if (updates === undefined) delivered.set(document, [update])
+        else updates.push(update)
+      }
+      for (const { source, own, echo, leftover } of op.waiting) {
+        answers.push({
+          type: 'acknowledge',
+          source,
+          ...(own ? { dot: op.dot } : {}),
+          ...(echo === undefined ? {} : { echo }),
+          leftover,
+        })
+      }
+    }
+    this.inFlight = count === this.inFlight.length ? [] : this.inFlight.slice(count)
+    for (const [document, updates] of delivered) {
+      effects.push({ type: 'deliver', document, updates })
+      this.changed.add(document)
+      this.compactIfDue(document, effects)
+    }
+    effects.push(...answers)
+  }
+
+  private fail(error: CausewayError, effects: ReplicaEffect<S>[]): void {
+    const failed = this.inFlight
+    this.inFlight = []
+    this.inFlightBytes = 0
+    this.nextSeq = this.durableSeq + 1
+    this.clock.reset(this.durableHlc)
+    if (!this.hasOpened && this.predecessor !== undefined) {
+      this.others.set(this.predecessor.origin, this.predecessor.seq)
+    }
+    this.writeProblem = error
+    for (const op of failed) {
+      for (const { document } of op.parts) document.rollBack()
+      for (const { source } of op.waiting) {
+        this.refusedLanes.add(source.lane)
+        effects.push({ type: 'refuse', source, error })
+      }
+    }
+    // What waits for a content check was compared with content that may be gone.
+    for (const lanes of this.checking.values()) {
+      for (const { queue } of lanes.values()) {
+        for (const { source } of queue) {
+          this.refusedLanes.add(source.lane)
+          effects.push({ type: 'refuse', source, error })
+        }
+      }
+    }
+    this.checking.clear()
+    if (error.info.outcome === 'indefinite') effects.push({ type: 'stop', error })
+  }
+
+  // --- compaction -----------------------------------------------------------------------------------------------
+
+  private tick(nowMs: number, effects: ReplicaEffect<S>[]): void {
+    for (const document of this.changed) {
+      if (nowMs - document.changedAtMs < this.limits.idleCompactionMs) continue
+      this.changed.delete(document)
+      if (document.tail.length >= this.limits.idleTailUpdates << document.compactionBackoff) {
+        this.compact(document, effects)
+      }
+    }
+  }
+
+  private compactIfDue(document: OpenDocument, effects: ReplicaEffect<S>[]): void {
+    const factor = 1 << document.compactionBackoff
+    const { tailUpdates, tailBytes } = this.limits
+    const isDue =
+      document.tail.length >= tailUpdates * factor ||
+      (document.tailBytes >= tailBytes * factor && document.tailBytes >= document.snapshotBytes * factor)
+    if (isDue) this.compact(document, effects)
+  }
+
+  private compact(document: OpenDocument, effects: ReplicaEffect<S>[]): void {
+    if (document.compacting) return
+    document.compacting = true
+    effects.push({ type: 'compact', document, tailCount: document.tail.length })
+  }
+}
+
+/** The update's bytes may be a view of a socket's receive buffer, which must not be kept alive for a few bytes. */
+function own(added: NewUpdate): NewUpdate {
+  const { update } = added
+  return update.byteLength === update.buffer.byteLength ? added : { ...added, update: update.slice() }
+}
+
+function covers(compared: Checking<Source>['compared'] | undefined, overlaps: Checking<Source>['asked']): boolean {
+  if (compared === undefined) return false
+  return overlaps.every(([client, from, to]) =>
+    compared.some(([otherClient, otherFrom, otherTo]) => otherClient === client && otherFrom <= from && to <= otherTo),
+  )
+}
+
+function withDocument(error: CausewayError, document: string): CausewayError {
+  return new CausewayError(error.code, { ...error.details, document }, { message: error.message })
+}
+
+/** base64url without padding, as error details carry bytes. */
+function toBase64Url(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64url')
+}
