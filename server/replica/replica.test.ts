@@ -43,7 +43,15 @@ class World {
   }
 
   open(name: string): this {
-    const loaded = { name, generation: 0, clocks: new StateVector(), deleted: new DeleteSet(), snapshot: undefined, tail: [], clock: {} }
+    const loaded = {
+      name,
+      generation: 0,
+      clocks: new StateVector(),
+      deleted: new DeleteSet(),
+      snapshot: undefined,
+      tail: [],
+      clock: {},
+    }
     this.step({ type: 'document-loaded', loaded })
     return this
   }
@@ -109,7 +117,9 @@ describe('persist before show', () => {
     expect(types(again)).toEqual(['compare-content'])
     const asked = again[0]
     if (asked?.type !== 'compare-content') throw new Error('no comparison was asked for')
-    expect(world.step({ type: 'content-compared', document: 'd', lane: asked.lane, agrees: true, nowMs: 1_000 })).toEqual([])
+    expect(
+      world.step({ type: 'content-compared', document: 'd', lane: asked.lane, agrees: true, nowMs: 1_000 }),
+    ).toEqual([])
     const answers = world.commitAll().filter((effect) => effect.type === 'acknowledge')
     expect(answers.map((effect) => [effect.source.name, effect.echo])).toEqual([
       ['first', undefined],
@@ -167,7 +177,10 @@ describe('a failed commit', () => {
   test('an indefinite one stops the process', () => {
     const world = new World().open('d')
     world.send(client(1).insert(0, 'a'))
-    expect(types(world.step({ type: 'commit-failed', error: new CausewayError('storage/failed') }))).toEqual(['refuse', 'stop'])
+    expect(types(world.step({ type: 'commit-failed', error: new CausewayError('storage/failed') }))).toEqual([
+      'refuse',
+      'stop',
+    ])
   })
 })
 
@@ -176,7 +189,11 @@ describe('identity', () => {
     const world = new World({ predecessor: { origin: predecessorOrigin, seq: 7 } }).open('d')
     expect([...world.replica.vector]).toEqual([[predecessorOrigin, 7]])
     world.send(client(1).insert(0, 'a'))
-    expect(world.appended[0]).toMatchObject({ kind: 'open', dot: { origin, seq: 8 }, predecessor: { origin: predecessorOrigin, seq: 7 } })
+    expect(world.appended[0]).toMatchObject({
+      kind: 'open',
+      dot: { origin, seq: 8 },
+      predecessor: { origin: predecessorOrigin, seq: 7 },
+    })
     expect([...(world.appended[0]?.deps ?? [])]).toEqual([[predecessorOrigin, 7]])
     expect([...(world.appended[1]?.deps ?? [])]).toEqual([])
     world.commitAll()
@@ -226,7 +243,9 @@ describe('ingest', () => {
       { document: 'd', update: fits, kind: 'update' as const },
       { document: 'e', update: second, kind: 'update' as const },
     ]
-    expect(refusals(world.step({ type: 'updates-received', source: source('t'), parts: parts(gapped), nowMs: 1 }))).toEqual(['document/gap'])
+    expect(
+      refusals(world.step({ type: 'updates-received', source: source('t'), parts: parts(gapped), nowMs: 1 })),
+    ).toEqual(['document/gap'])
     expect(world.appended).toEqual([])
     world.step({ type: 'updates-received', source: source('t'), parts: parts(client(3).insert(0, 'z')), nowMs: 1 })
     const op = world.appended.at(-1)
@@ -260,8 +279,19 @@ describe('ingest', () => {
 
 test('[CV][DU1] whatever commits and fails, in whatever batches: what is shown is what was acknowledged', () => {
   const action = fc.oneof(
-    { weight: 5, arbitrary: fc.record({ type: fc.constant('edit' as const), who: fc.nat(2), at: fc.nat(20), remove: fc.boolean() }) },
-    { weight: 2, arbitrary: fc.record({ type: fc.constant('commit' as const), count: fc.integer({ min: 1, max: 4 }) }) },
+    {
+      weight: 5,
+      arbitrary: fc.record({
+        type: fc.constant('edit' as const),
+        who: fc.nat(2),
+        at: fc.nat(20),
+        remove: fc.boolean(),
+      }),
+    },
+    {
+      weight: 2,
+      arbitrary: fc.record({ type: fc.constant('commit' as const), count: fc.integer({ min: 1, max: 4 }) }),
+    },
     { weight: 1, arbitrary: fc.constant({ type: 'fail' as const }) },
   )
   fc.assert(
@@ -290,7 +320,8 @@ test('[CV][DU1] whatever commits and fails, in whatever batches: what is shown i
           const writer = writers[act.who]
           if (!writer) continue
           const length = writer.doc.getText('t').length
-          const update = act.remove && length > 0 ? writer.remove(act.at % length, 1) : writer.insert(Math.min(act.at, length), 'x')
+          const update =
+            act.remove && length > 0 ? writer.remove(act.at % length, 1) : writer.insert(Math.min(act.at, length), 'x')
           outbox[act.who]?.push(update)
           offer(act.who, update)
         } else if (act.type === 'commit') {
