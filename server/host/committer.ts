@@ -3,13 +3,20 @@
  * are the next one; and commits that follow each other closely are kept a few milliseconds apart, since then one
  * write per socket carries several updates too. An idle replica commits at once.
  */
-import type { CausewayError } from '../../shared/errors/error.js'
+import { CausewayError } from '../../shared/errors/error.js'
 import type { Op } from '../../shared/protocol/op.js'
 import { encodeOpBatch } from '../../shared/protocol/op-codec.js'
+import type { CommitFigures, Log } from '../storage/log-client.js'
 
-export interface CommitTarget {
-  /** Commits all ops of the batch or none; answers in order. */
-  commit(batch: Uint8Array, onDone: (error?: CausewayError) => void): void
+/** What one commit made durable. */
+export interface Committed {
+  readonly seq: number
+  /** Of the op with `seq`. */
+  readonly position: number
+  readonly ops: number
+  /** From handing the batch over to knowing that it is on disk. */
+  readonly tookMs: number
+  readonly figures: CommitFigures
 }
 
 /** Least time between the starts of two commits. */
@@ -21,14 +28,14 @@ export class Committer {
   private isScheduled = false
   private startedAtMs = Number.NEGATIVE_INFINITY
   private readonly idle: (() => void)[] = []
-  private readonly log: CommitTarget
-  private readonly onCommitted: (seq: number, ops: number, startedAtMs: number) => void
+  private readonly log: Pick<Log, 'commit'>
+  private readonly onCommitted: (committed: Committed) => void
   private readonly onFailed: (error: CausewayError) => void
   private readonly monotonicMs: () => number
 
   constructor(options: {
-    log: CommitTarget
-    onCommitted: (seq: number, ops: number, startedAtMs: number) => void
+    log: Pick<Log, 'commit'>
+    onCommitted: (committed: Committed) => void
     onFailed: (error: CausewayError) => void
     monotonicMs: () => number
   }) {
@@ -70,13 +77,16 @@ export class Committer {
     this.isRunning = true
     const startedAtMs = this.monotonicMs()
     this.startedAtMs = startedAtMs
-    this.log.commit(encodeOpBatch(ops), (error) => {
+    this.log.commit(encodeOpBatch(ops), (error, figures) => {
       this.isRunning = false
-      if (error === undefined) this.onCommitted(last.dot.seq, ops.length, startedAtMs)
-      else {
+      if (figures !== undefined) {
+        const tookMs = this.monotonicMs() - startedAtMs
+        const position = figures.position + ops.length - 1
+        this.onCommitted({ seq: last.dot.seq, position, ops: ops.length, tookMs, figures })
+      } else {
         // What gathered meanwhile builds on what failed: it fails with it.
         this.pending = []
-        this.onFailed(error)
+        this.onFailed(error ?? new CausewayError('internal/failure'))
       }
       if (this.pending.length > 0) this.schedule()
       else this.becomeIdle()

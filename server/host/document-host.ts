@@ -27,7 +27,7 @@ import type {
 import type { LoadedDocument, OpenDocument } from '../replica/open-document.js'
 import type { ReceivedPart, Replica, ReplicaEffect, ReplicaInput, Source } from '../replica/replica.js'
 import type { Log, StoredDocument } from '../storage/log-client.js'
-import { Committer } from './committer.js'
+import { type Committed, Committer } from './committer.js'
 
 /** Where answers go: one subscription, or one submitted request. */
 interface Lane {
@@ -83,7 +83,7 @@ export interface DocumentHooks {
 }
 
 export interface HostObserver {
-  committed(ops: number, milliseconds: number): void
+  committed(committed: Committed): void
   refused(code: string): void
   failed(event: string, error: unknown): void
 }
@@ -128,9 +128,10 @@ export class DocumentHost implements Documents {
     this.committer = new Committer({
       log: options.log,
       monotonicMs: options.monotonicMs,
-      onCommitted: (seq, ops, startedAtMs) => {
-        this.observer.committed(ops, options.monotonicMs() - startedAtMs)
-        this.step({ type: 'committed', seq, nowMs: this.now() })
+      onCommitted: (committed) => {
+        this.observer.committed(committed)
+        const { seq, position } = committed
+        this.step({ type: 'committed', seq, position, nowMs: this.now() })
       },
       onFailed: (error) => {
         this.observer.failed('commit-failed', error)
@@ -468,11 +469,11 @@ export class DocumentHost implements Documents {
     await this.log.saveSnapshot({
       document: document.name,
       generation: document.generation,
-      through: last.dot,
+      position: last.position,
       update: compacted.update,
       stateVector: compacted.stateVector,
       deleteSet: compacted.deleteSet,
-      fingerprint: compacted.fingerprint,
+      fingerprint: Buffer.from(compacted.fingerprint, 'hex'),
     })
     this.step({ type: 'compacted', document: document.name, snapshot: compacted.update, tailCount })
   }
@@ -603,7 +604,7 @@ async function fromStored(stored: StoredDocument): Promise<LoadedDocument> {
     clocks,
     deleted,
     snapshot: snapshot?.update,
-    tail: stored.tail.map(({ dot, update }) => ({ dot, update })),
+    tail: stored.tail.map(({ position, dot, update }) => ({ position, dot, update })),
     clock: stored.clock,
   }
 }

@@ -13,8 +13,9 @@ import type { NewUpdate } from '../../shared/update/check.js'
 import { type DeletedReader, DeleteSet } from '../../shared/update/delete-set.js'
 import type { ClockReader, StateVector } from '../../shared/update/state-vector.js'
 
-/** One durable update and the op that brought it. */
+/** One durable update, the op that brought it, and its place in this replica's delivery order. */
 export interface DeliveredUpdate {
+  readonly position: number
   readonly dot: Dot
   readonly update: Uint8Array
 }
@@ -117,11 +118,11 @@ export class OpenDocument {
   }
 
   /** The oldest op in flight is on disk: its update becomes durable. */
-  commit(dot: Dot, added: NewUpdate, nowMs: number): DeliveredUpdate {
+  commit(dot: Dot, position: number, added: NewUpdate, nowMs: number): DeliveredUpdate {
     assert(this.inFlight > 0, 'commit without an op in flight')
     for (const [client, , to] of added.clocks) this.clocks.advance(client, to)
     for (const [client, clock, length] of added.deletes) this.deleted.add(client, clock, length)
-    const delivered = { dot, update: added.update }
+    const delivered = { position, dot, update: added.update }
     this.tail.push(delivered)
     this.tailBytes += added.update.length
     this.newestSeq = dot.seq

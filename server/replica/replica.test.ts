@@ -63,7 +63,7 @@ class World {
 
   commitAll() {
     const last = this.appended.at(-1)
-    return last ? this.step({ type: 'committed', seq: last.dot.seq, nowMs: 1_000 }) : []
+    return last ? this.step({ type: 'committed', seq: last.dot.seq, position: last.dot.seq, nowMs: 1_000 }) : []
   }
 
   shown(document = 'd'): string {
@@ -328,7 +328,8 @@ test('[CV][DU1] whatever commits and fails, in whatever batches: what is shown i
           const oldest = world.replica.inFlightOps
           const last = world.appended.at(-1)
           if (oldest === 0 || !last) continue
-          read(world.step({ type: 'committed', seq: last.dot.seq - oldest + Math.min(oldest, act.count), nowMs: 1 }))
+          const seq = last.dot.seq - oldest + Math.min(oldest, act.count)
+          read(world.step({ type: 'committed', seq, position: seq, nowMs: 1 }))
         } else {
           world.step({ type: 'commit-failed', error: new CausewayError('storage/full') })
           world.step({ type: 'writable-again' })

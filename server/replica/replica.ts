@@ -69,8 +69,8 @@ export type ReplicaInput<S extends Source> =
       readonly agrees: boolean
       readonly nowMs: number
     }
-  /** Ops up to `seq` are on disk. */
-  | { readonly type: 'committed'; readonly seq: number; readonly nowMs: number }
+  /** Ops up to `seq` are on disk, that one at `position` and those before it just before. */
+  | { readonly type: 'committed'; readonly seq: number; readonly position: number; readonly nowMs: number }
   /** Nothing in flight reached the disk, or, for an indefinite error, nobody knows. */
   | { readonly type: 'commit-failed'; readonly error: CausewayError }
   /** A probe of the disk succeeded after a failed commit. */
@@ -236,7 +236,7 @@ export class Replica<S extends Source> {
         this.resume(this.loaded(input.document), input.lane, input.agrees, input.nowMs, effects)
         break
       case 'committed':
-        this.commit(input.seq, input.nowMs, effects)
+        this.commit(input.seq, input.position, input.nowMs, effects)
         break
       case 'commit-failed':
         this.fail(input.error, effects)
@@ -466,7 +466,7 @@ export class Replica<S extends Source> {
 
   // --- commits --------------------------------------------------------------------------------------------------
 
-  private commit(seq: number, nowMs: number, effects: ReplicaEffect<S>[]): void {
+  private commit(seq: number, position: number, nowMs: number, effects: ReplicaEffect<S>[]): void {
     const delivered = new Map<OpenDocument, DeliveredUpdate[]>()
     const answers: ReplicaEffect<S>[] = []
     let count = 0
@@ -477,7 +477,7 @@ export class Replica<S extends Source> {
       this.durableHlc = op.hlc
       this.inFlightBytes -= op.bytes
       for (const { document, added } of op.parts) {
-        const update = document.commit(op.dot, added, nowMs)
+        const update = document.commit(op.dot, position - (seq - op.dot.seq), added, nowMs)
         const updates = delivered.get(document)
         if (updates === undefined) delivered.set(document, [update])
         else updates.push(update)
