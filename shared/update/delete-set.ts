@@ -151,8 +151,8 @@ export class DeleteSet implements DeletedReader {
 }
 
 /**
- * Reads a delete set as client, clock, length triples in the order received, empty ranges left out: they delete
- * nothing, and Yjs reads them so. Stops with `too-many-delete-ranges` above `limit`.
+ * Reads a delete set as client, clock, length triples in the order received, those of length 0 among them: they delete
+ * nothing. Refuses with `too-many-delete-ranges` above `limit`.
  */
 export function readDeleteRanges(reader: Reader, limit = Number.POSITIVE_INFINITY): readonly number[] {
   const clients = reader.count(2)
@@ -170,7 +170,7 @@ export function readDeleteRanges(reader: Reader, limit = Number.POSITIVE_INFINIT
       const clock = reader.varUint()
       const length = reader.varUint()
       if (clock + length > CLOCK_LIMIT) throw badUpdate('clock-out-of-range', start)
-      if (length > 0) flat.push(client, clock, length)
+      flat.push(client, clock, length)
     }
   }
   return flat

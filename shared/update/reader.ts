@@ -40,9 +40,20 @@ export class Reader {
   varUint(): number {
     if (this.position >= this.end) throw this.refuse('truncated', this.position)
     const first = this.bytes[this.position]!
-    if (first >= 0x80) return this.longVarUint(first & 0x7f, 128, 1)
+    if (first >= 0x80) return this.longVarUint(first & 0x7f, 128)
     this.position++
     return first
+  }
+
+  /** A signed integer: the first byte holds the sign and six bits. */
+  varInt(): number {
+    const first = this.byte()
+    let size = first & 0x3f
+    if (first >= 0x80) {
+      this.position--
+      size = this.longVarUint(size, 64)
+    }
+    return first & 0x40 ? -size : size
   }
 
   /** A number of things that follow, each of at least `size` bytes: refused before anything is set up for them. */
@@ -76,23 +87,23 @@ export class Reader {
     return units
   }
 
-  /** The bytes after a first one that says that more follow; `factor` is what the second one counts for. */
-  protected longVarUint(start: number, factor: number, skip: number): number {
+  /** The rest of a number whose first byte says that more follow; `weight` is what the second one counts for. */
+  private longVarUint(start: number, weight: number): number {
     const at = this.position
-    let position = at + skip
+    let position = at + 1
     let value = start
-    let weight = factor
+    let factor = weight
     for (;;) {
       if (position >= this.end) throw this.refuse('truncated', at)
       const byte = this.bytes[position++]!
-      value += (byte & 0x7f) * weight
+      value += (byte & 0x7f) * factor
       if (byte < 0x80) {
         if (byte === 0 || value > Number.MAX_SAFE_INTEGER) throw this.refuse('bad-varint', at)
         this.position = position
         return value
       }
-      weight *= 128
-      if (weight >= 2 ** 53) throw this.refuse('bad-varint', at)
+      factor *= 128
+      if (factor >= 2 ** 53) throw this.refuse('bad-varint', at)
     }
   }
 }
