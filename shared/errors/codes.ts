@@ -222,6 +222,14 @@ export const ERROR_CODES = {
     close: 4404,
     exit: 1,
   },
+  'storage/busy': {
+    says: 'More is waiting for the disk than the limit allows.',
+    retry: 'later',
+    outcome: definite,
+    http: 503,
+    close: 1013,
+    exit: 3,
+  },
   'storage/damaged': {
     says: 'Stored data is damaged.',
     retry: 'never',
@@ -260,6 +268,14 @@ export const ERROR_CODES = {
     outcome: definite,
     http: 507,
     close: 1013,
+    exit: 5,
+  },
+  'storage/too-new': {
+    says: 'The data directory was written by a newer version.',
+    retry: 'never',
+    outcome: definite,
+    http: 500,
+    close: 1011,
     exit: 5,
   },
 } as const satisfies Record<string, ErrorCode>
