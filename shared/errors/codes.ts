@@ -166,6 +166,14 @@ export const ERROR_CODES = {
     close: 4503,
     exit: 3,
   },
+  'document/uncompactable': {
+    says: 'The document cannot be written anew without a change; it is kept as it is.',
+    retry: 'never',
+    outcome: definite,
+    http: 500,
+    close: 1011,
+    exit: 1,
+  },
   'internal/failure': {
     says: 'Something failed inside the replica; its log names it.',
     retry: 'later',

@@ -1,0 +1,27 @@
+/** A document as this room takes it: bytes. Nothing here keeps a document between two calls. */
+import { CausewayError } from '../../shared/errors/error.js'
+
+/**
+ * Yjs v1 updates, applied in order: `snapshot`, then `tail`. Together they are closed: every struct that one of them
+ * refers to is in one of them. Empty states are legal.
+ */
+export interface DocumentState {
+  readonly snapshot: Uint8Array | undefined
+  readonly tail: readonly Uint8Array[]
+}
+
+/**
+ * Levels of shared types and JSON values that may lie inside one another. Ingest admits fewer; what is deeper was not
+ * admitted by us, and walking it would end in a stack overflow that depends on the machine.
+ */
+export const NESTING_LIMIT = 256
+
+/** One level further down. Throws `document/too-expensive` below `NESTING_LIMIT`. */
+export function deeper(depth: number): number {
+  if (depth >= NESTING_LIMIT) throw new CausewayError('document/too-expensive', { limit: `${NESTING_LIMIT} levels` })
+  return depth + 1
+}
+
+/** How `view` may read a root. */
+export const VIEW_KINDS = ['text', 'map', 'array', 'xml', 'prosemirror'] as const
+export type ViewKind = (typeof VIEW_KINDS)[number]
