@@ -110,7 +110,9 @@ function count(least: number, most: number, usual: number) {
 }
 
 function isOrigin(text: string): boolean {
-  return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol) && new URL(text).origin === text
+  if (!URL.canParse(text)) return false
+  if (/^https?:/.test(text)) return new URL(text).origin === text
+  return /^[a-z][a-z0-9+.-]*:\/\/[^/?#@\s]+$/.test(text) // pages inside apps: capacitor://localhost
 }
 
 function isKeySetAddress(text: string): boolean {
