@@ -1,4 +1,4 @@
-import { createHmac, createPublicKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
+import { createHmac, createPublicKey, generateKeyPairSync, type JsonWebKey, type KeyObject, sign } from 'node:crypto'
 import { EncryptJWT } from 'jose'
 import { describe, expect, test } from 'vitest'
 import type { ErrorCodeName } from '../../shared/errors/codes.js'
@@ -37,7 +37,7 @@ const unsigned = (): string => ''
 
 const hsToken = (payload: unknown, header: object = {}): string => forge({ alg: 'HS256', ...header }, payload, hs(256))
 const pem = (key: KeyObject): string => key.export({ type: 'spki', format: 'pem' }) as string
-const jwk = (key: KeyObject): object => key.export({ format: 'jwk' }) as object
+const jwk = (key: KeyObject): JsonWebKey => key.export({ format: 'jwk' })
 
 function authenticator(auth: AuthConfig, hook?: AuthenticateHook) {
   const authenticate = createAuthenticator({ auth, listen: '127.0.0.1:0' }, { now, hook })
