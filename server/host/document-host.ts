@@ -8,6 +8,7 @@ import { hybridTimeToMs } from '../../shared/clock/hybrid-clock.js'
 import type { VersionVector } from '../../shared/clock/version-vector.js'
 import { asCausewayError, CausewayError } from '../../shared/errors/error.js'
 import { checkDocumentName } from '../../shared/protocol/document-name.js'
+import { checkUpdate } from '../../shared/update/check.js'
 import { DeleteSet } from '../../shared/update/delete-set.js'
 import { diffUpdate } from '../../shared/update/diff.js'
 import { joinUpdates } from '../../shared/update/join.js'
@@ -594,9 +595,10 @@ async function fromStored(stored: StoredDocument): Promise<LoadedDocument> {
   let count = 0
   for (const { update } of stored.tail) {
     if (++count % PARSE_SLICE === 0) await new Promise((resolve) => setImmediate(resolve))
-    const parsed = parseUpdate(update)
-    for (const { client, end } of parsed.blocks) clocks.advance(client, end)
-    for (const [client, clock, length] of parsed.deletes()) deleted.add(client, clock, length)
+    const checked = checkUpdate(parseUpdate(update), { clocks, deleted }, 'update')
+    if (checked.type !== 'new') throw new CausewayError('storage/damaged', { document: stored.name, reason: checked.type })
+    for (const [client, , to] of checked.clocks) clocks.advance(client, to)
+    deleted.addAll(checked.deletes)
   }
   return {
     name: stored.name,

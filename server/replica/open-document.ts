@@ -9,9 +9,12 @@
 import { assert } from '../../shared/base/assert.js'
 import type { Dot } from '../../shared/clock/dot.js'
 import { replicaNameOf } from '../../shared/clock/dot.js'
-import type { NewUpdate } from '../../shared/update/check.js'
+import type { Checked } from '../../shared/update/check.js'
 import { type DeletedReader, DeleteSet } from '../../shared/update/delete-set.js'
 import type { ClockReader, StateVector } from '../../shared/update/state-vector.js'
+
+/** What a check found to be new. */
+export type NewUpdate = Extract<Checked, { type: 'new' }>
 
 /** One durable update, the op that brought it, and its place in this replica's delivery order. */
 export interface DeliveredUpdate {
@@ -113,7 +116,7 @@ export class OpenDocument {
     this.inFlight++
     this.acceptedSeq = seq
     for (const [client, , to] of added.clocks) this.acceptedClocks.set(client, to)
-    for (const [client, clock, length] of added.deletes) this.acceptedDeletes.add(client, clock, length)
+    if (added.deletes.length > 0) this.acceptedDeletes.addAll(added.deletes)
     this.acceptedUpdates.push(added.update)
   }
 
@@ -121,7 +124,7 @@ export class OpenDocument {
   commit(dot: Dot, position: number, added: NewUpdate, nowMs: number): DeliveredUpdate {
     assert(this.inFlight > 0, 'commit without an op in flight')
     for (const [client, , to] of added.clocks) this.clocks.advance(client, to)
-    for (const [client, clock, length] of added.deletes) this.deleted.add(client, clock, length)
+    if (added.deletes.length > 0) this.deleted.addAll(added.deletes)
     const delivered = { position, dot, update: added.update }
     this.tail.push(delivered)
     this.tailBytes += added.update.length

@@ -13,10 +13,10 @@ import { HybridClock, type HybridTime } from '../../shared/clock/hybrid-clock.js
 import type { VersionVector } from '../../shared/clock/version-vector.js'
 import { CausewayError } from '../../shared/errors/error.js'
 import type { Op, Part } from '../../shared/protocol/op.js'
-import { checkUpdate, type NewUpdate } from '../../shared/update/check.js'
+import { checkUpdate } from '../../shared/update/check.js'
 import type { ParsedUpdate } from '../../shared/update/parse.js'
 import { parseUpdate } from '../../shared/update/parse.js'
-import type { DeliveredUpdate, LoadedDocument } from './open-document.js'
+import type { DeliveredUpdate, LoadedDocument, NewUpdate } from './open-document.js'
 import { OpenDocument } from './open-document.js'
 
 /** Who asked. Handed back untouched. Requests of one lane to one document are judged in the order they came. */

@@ -70,6 +70,14 @@ export const ERROR_CODES = {
     close: 4401,
     exit: 4,
   },
+  'access/unavailable': {
+    says: 'Access tokens cannot be checked at the moment.',
+    retry: 'later',
+    outcome: definite,
+    http: 503,
+    close: 1013,
+    exit: 3,
+  },
   'cell/draining': {
     says: 'This replica is shutting down.',
     retry: 'elsewhere',
@@ -229,6 +237,14 @@ export const ERROR_CODES = {
     http: 404,
     close: 4404,
     exit: 1,
+  },
+  'request/unsupported-type': {
+    says: 'A body of this content type is not understood here.',
+    retry: 'never',
+    outcome: definite,
+    http: 415,
+    close: 4400,
+    exit: 2,
   },
   'storage/busy': {
     says: 'More is waiting for the disk than the limit allows.',

@@ -1,0 +1,93 @@
+/**
+ * The log: one JSON object a line, to standard output, with a stable event name that programs match on. Fields are flat.
+ * No secret gets in: fields named like one are hidden, and whatever looks like a token, a bearer header or the query of
+ * an address is cut out of every text, errors and their causes included.
+ *
+ * Lines are written at once, by this thread: what was logged before a crash is there after it.
+ */
+import pino from 'pino'
+
+export const LOG_EVENTS = {
+  'access/open': 'Access is open: whoever reaches this machine from itself may do everything.',
+  'http/failed': 'A request failed inside the replica.',
+  'http/request': 'A request was answered.',
+  'replica/drain-late': 'Draining took too long; the process ends without having finished.',
+  'replica/ready': 'The replica serves.',
+  'replica/start-failed': 'The replica could not start.',
+  'replica/stopped': 'The replica has stopped; everything is on disk.',
+  'replica/stopping': 'The replica stops: clients are sent away and everything goes to disk.',
+} as const
+
+export type LogEvent = keyof typeof LOG_EVENTS
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
+/** Flat: what is nested could hide a secret under any name. */
+export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>
+
+export interface Log {
+  debug(event: LogEvent, fields?: LogFields, error?: unknown): void
+  info(event: LogEvent, fields?: LogFields, error?: unknown): void
+  warn(event: LogEvent, fields?: LogFields, error?: unknown): void
+  error(event: LogEvent, fields?: LogFields, error?: unknown): void
+}
+
+export interface LogOptions {
+  readonly level: LogLevel
+  /** Stand in every line: the replica's name and the cell's. */
+  readonly base?: Readonly<Record<string, string>>
+  readonly destination?: { write(line: string): void }
+}
+
+const HIDDEN_FIELDS = ['token', 'authorization', 'secret', 'cookie', 'password', 'session', 'update', 'query']
+const TEXT_LIMIT_CHARACTERS = 8192
+const CAUSE_LIMIT_DEPTH = 5
+
+/** Made once, by the process that owns standard output. */
+export function createLog(options: LogOptions): Log {
+  const logger = pino(
+    {
+      level: options.level,
+      base: { ...options.base },
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+      redact: { paths: HIDDEN_FIELDS, censor: '***' },
+    },
+    options.destination ?? pino.destination({ dest: 1, sync: true }),
+  )
+  const at =
+    (level: Exclude<LogLevel, 'silent'>) =>
+    (event: LogEvent, fields: LogFields = {}, error?: unknown): void => {
+      if (!logger.isLevelEnabled(level)) return
+      const cause = error === undefined ? {} : { error: cleanError(error, CAUSE_LIMIT_DEPTH) }
+      logger[level]({ event, ...cleanFields(fields), ...cause }, LOG_EVENTS[event])
+    }
+  return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
+}
+
+function cleanFields(fields: LogFields): Record<string, unknown> {
+  const clean: Record<string, unknown> = {}
+  for (const [name, value] of Object.entries(fields)) {
+    clean[name] = typeof value === 'string' ? cleanText(value) : value
+  }
+  return clean
+}
+
+function cleanError(error: unknown, depth: number): unknown {
+  if (!(error instanceof Error)) return cleanText(String(error))
+  const { code } = error as { code?: unknown }
+  return {
+    name: error.name,
+    ...(typeof code === 'string' ? { code } : {}),
+    message: cleanText(error.message),
+    stack: cleanText(error.stack ?? ''),
+    ...(error.cause !== undefined && depth > 1 ? { cause: cleanError(error.cause, depth - 1) } : {}),
+  }
+}
+
+/** `text` without what looks like a token, and without the queries of addresses. */
+export function cleanText(text: string): string {
+  return text
+    .slice(0, TEXT_LIMIT_CHARACTERS)
+    .replace(/\beyJ[\w-]*(?:\.[\w-]*)+/g, '***')
+    .replace(/\bbearer\s+[^\s"']+/gi, 'Bearer ***')
+    .replace(/\?[^\s"'?=]*=[^\s"']*/g, '?***')
+}

@@ -1,0 +1,101 @@
+/**
+ * The text that Prometheus scrapes. `prom-client` writes the format and adds what it knows about the process: memory, CPU,
+ * event loop lag, garbage collection. It is loaded by the first scrape, and its own measuring begins then.
+ */
+import type { Metric, Registry } from 'prom-client'
+import type { Histogram, Metrics } from './metrics.js'
+
+export interface MetricsPage {
+  readonly contentType: string
+  readonly text: string
+}
+
+interface Sample {
+  readonly metricName?: string
+  readonly labels: Readonly<Record<string, string | number>>
+  readonly value: number
+}
+
+interface Family {
+  readonly name: string
+  readonly help: string
+  readonly type: 'counter' | 'gauge' | 'histogram'
+  readonly samples: () => readonly Sample[]
+}
+
+/** Returns the page's writer for one replica's numbers. */
+export function createMetricsPage(metrics: Metrics): () => Promise<MetricsPage> {
+  let registry: Promise<Registry> | undefined
+  return async () => {
+    registry ??= createRegistry(metrics)
+    const made = await registry
+    // What has no sample yet is written as `Nan`, which the format does not know.
+    return { contentType: made.contentType, text: (await made.metrics()).replaceAll(' Nan\n', ' NaN\n') }
+  }
+}
+
+async function createRegistry(metrics: Metrics): Promise<Registry> {
+  const { Registry: PrometheusRegistry, collectDefaultMetrics } = (await import('prom-client')).default
+  const registry = new PrometheusRegistry()
+  for (const { name, help, type, samples } of familiesOf(metrics)) {
+    // The registry asks a metric for nothing but this: numbers that we hold are read when the page is written.
+    const metric = { name, help, type, aggregator: 'sum', get: async () => ({ name, help, type, values: samples() }) }
+    registry.registerMetric(metric as unknown as Metric)
+  }
+  collectDefaultMetrics({ register: registry })
+  return registry
+}
+
+function familiesOf(metrics: Metrics): readonly Family[] {
+  return [
+    histograms('causeway_ingest_stage_seconds', 'Time of an update in each stage.', 'stage', metrics.ingestSeconds),
+    histogram('causeway_commit_seconds', 'Duration of a group commit, fsync included.', metrics.commitSeconds),
+    histogram('causeway_batch_ops', 'Ops in one group commit.', metrics.batchOps),
+    gauge('causeway_queue_bytes', 'Bytes accepted and not yet on disk.', () => metrics.queueBytes),
+    gauge('causeway_open_documents', 'Documents held open.', () => metrics.openDocuments),
+    numbers('causeway_connections', 'Open connections.', 'gauge', 'protocol', metrics.connections),
+    numbers('causeway_refusals_total', 'Refusals, by error code.', 'counter', 'code', metrics.refusals),
+    histograms('causeway_wait_seconds', 'Waits, by what was waited for.', 'cause', metrics.waitSeconds),
+    histograms('causeway_worker_task_seconds', 'Tasks done by workers.', 'task', metrics.workerTaskSeconds),
+    histograms('causeway_http_request_seconds', 'HTTP requests, by status.', 'status', metrics.httpSeconds),
+  ]
+}
+
+function gauge(name: string, help: string, read: () => number): Family {
+  return { name, help, type: 'gauge', samples: () => [{ labels: {}, value: read() }] }
+}
+
+function numbers(
+  name: string,
+  help: string,
+  type: 'counter' | 'gauge',
+  label: string,
+  values: Readonly<Record<string, number>>,
+): Family {
+  const samples = () => Object.entries(values).map(([key, value]) => ({ labels: { [label]: key }, value }))
+  return { name, help, type, samples }
+}
+
+function histogram(name: string, help: string, values: Histogram): Family {
+  return { name, help, type: 'histogram', samples: () => samplesOf(name, {}, values) }
+}
+
+function histograms(name: string, help: string, label: string, values: Readonly<Record<string, Histogram>>): Family {
+  const samples = () => Object.entries(values).flatMap(([key, value]) => samplesOf(name, { [label]: key }, value))
+  return { name, help, type: 'histogram', samples }
+}
+
+/** Prometheus counts upwards: each bucket holds those below it, and the last everything. */
+function samplesOf(name: string, labels: Readonly<Record<string, string>>, values: Histogram): readonly Sample[] {
+  let below = 0
+  const buckets = values.counts.map((count, index) => {
+    below += count
+    const le = values.bounds[index] ?? '+Inf'
+    return { metricName: `${name}_bucket`, labels: { ...labels, le }, value: below }
+  })
+  return [
+    ...buckets,
+    { metricName: `${name}_sum`, labels, value: values.sum },
+    { metricName: `${name}_count`, labels, value: below },
+  ]
+}

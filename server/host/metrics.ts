@@ -1,0 +1,76 @@
+/**
+ * What a replica counts. Rooms write plain numbers here, without labels to look up and without allocation, so that the hot
+ * path may count; a scrape turns them into Prometheus text (`metrics-page.ts`). Durations are in seconds, as Prometheus
+ * has it.
+ */
+import { ERROR_CODES, type ErrorCodeName } from '../../shared/errors/codes.js'
+
+/** What an update passes through, in order. */
+export const INGEST_STAGES = ['check', 'queue', 'commit', 'deliver'] as const
+export type IngestStage = (typeof INGEST_STAGES)[number]
+
+/** What is waited for. Each wait has one of these names. */
+export const WAIT_CAUSES = ['document-load', 'worker', 'commit', 'slow-consumer'] as const
+export type WaitCause = (typeof WAIT_CAUSES)[number]
+
+export const WORKER_TASKS = ['compact', 'diff', 'view', 'patch', 'check'] as const
+export type WorkerTask = (typeof WORKER_TASKS)[number]
+
+export const PROTOCOLS = ['y', 'hocuspocus'] as const
+export type Protocol = (typeof PROTOCOLS)[number]
+
+export const HTTP_STATUS_CLASSES = ['1xx', '2xx', '3xx', '4xx', '5xx'] as const
+export type HttpStatusClass = (typeof HTTP_STATUS_CLASSES)[number]
+
+const SECONDS = [
+  0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
+] as const
+const OPS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096] as const
+
+/** Counts of observations by size. */
+export class Histogram {
+  readonly bounds: readonly number[]
+  /** `counts[i]` observations are at most `bounds[i]` and above the bound before; the last holds the rest. */
+  readonly counts: number[]
+  sum = 0
+
+  constructor(bounds: readonly number[]) {
+    this.bounds = bounds
+    this.counts = new Array(bounds.length + 1).fill(0)
+  }
+
+  observe(value: number): void {
+    let bucket = 0
+    while (bucket < this.bounds.length && value > this.bounds[bucket]!) bucket++
+    this.counts[bucket]! += 1
+    this.sum += value
+  }
+}
+
+export class Metrics {
+  readonly ingestSeconds = byName(INGEST_STAGES, () => new Histogram(SECONDS))
+  readonly commitSeconds = new Histogram(SECONDS)
+  /** Ops of one group commit. */
+  readonly batchOps = new Histogram(OPS)
+  readonly waitSeconds = byName(WAIT_CAUSES, () => new Histogram(SECONDS))
+  readonly workerTaskSeconds = byName(WORKER_TASKS, () => new Histogram(SECONDS))
+  readonly httpSeconds = byName(HTTP_STATUS_CLASSES, () => new Histogram(SECONDS))
+  /** Open now. */
+  readonly connections: Record<Protocol, number> = byName(PROTOCOLS, () => 0)
+  readonly refusals: Record<ErrorCodeName, number> = byName(Object.keys(ERROR_CODES) as ErrorCodeName[], () => 0)
+  /** Bytes accepted and not yet on disk. */
+  queueBytes = 0
+  openDocuments = 0
+
+  refused(code: ErrorCodeName): void {
+    this.refusals[code] += 1
+  }
+
+  answered(status: number, seconds: number): void {
+    this.httpSeconds[`${Math.floor(status / 100)}xx` as HttpStatusClass]?.observe(seconds)
+  }
+}
+
+function byName<Name extends string, Value>(names: readonly Name[], make: () => Value): Record<Name, Value> {
+  return Object.fromEntries(names.map((name) => [name, make()])) as Record<Name, Value>
+}
