@@ -103,6 +103,16 @@ test('a gap found late is covered by a step2 that arrived in the meantime', () =
   expect(show(later.refused(lateUpdate, GAP))).toBe('+1 +1')
 })
 
+test('a step2 that was not stored covers nothing', () => {
+  const session = connected()
+  session.acknowledged(session.received('step2'), STORED)
+  const update = session.received('update')
+  const step2 = session.received('step2')
+  expect(show(session.refused(step2, FULL))).toBe('')
+  expect(show(session.refused(update, GAP))).toBe('?')
+  expect(show(session.acknowledged(session.received('step2'), STORED))).toBe('+2')
+})
+
 test('a full disk withholds acknowledgements without a question until writes work again', () => {
   const session = connected()
   session.acknowledged(session.received('step2'), STORED)
