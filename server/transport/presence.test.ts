@@ -37,6 +37,8 @@ test('a state is shown to everybody, and to whoever joins later', () => {
   expect(show(presence.takeChanges())).toEqual(['5@3 {"a":1}'])
   expect(presence.takeChanges()).toBeUndefined()
   expect(show(presence.states())).toEqual(['5@3 {"a":1}'])
+  presence.receive(1, NOBODY, say(entry(5, 4, { a: 2 })), 0)
+  expect(show(presence.states())).toEqual(['5@4 {"a":2}'])
 })
 
 test('changes of one turn leave as one update, the latest of each id', () => {
@@ -128,12 +130,15 @@ test('a state that is only an echo changes nothing, a renewal is passed on', () 
   const presence = presenceOf(3)
   presence.receive(1, ADA, say(entry(5, 1, { a: 1 })), 0)
   presence.takeChanges()
-  presence.receive(1, ADA, say(entry(5, 1, { a: 1, user: { id: 'user-ada', name: 'Ada' } })), 0)
-  presence.receive(1, ADA, say(entry(5, 1, { user: { id: 'user-ada', name: 'Ada' }, a: 1 })), 0)
-  presence.takeNudges()
-  presence.takeChanges()
-  presence.receive(1, ADA, say(entry(5, 9, { a: 1 })), 0)
-  expect(show(presence.takeChanges())).toHaveLength(1)
+  for (const owner of [1, 2]) {
+    presence.receive(owner, ADA, say(entry(5, 1, { a: 1 })), 0)
+    presence.receive(owner, ADA, say(entry(5, 1, { a: 1, user: { id: 'user-ada', name: 'Ada' } })), 0)
+  }
+  expect(presence.takeNudges().size).toBe(0)
+  expect(presence.takeChanges()).toBeUndefined()
+  presence.receive(1, ADA, say(entry(5, 2, { a: 1 })), 0)
+  expect(show(presence.takeChanges())).toEqual(['5@2 {"a":1,"user":{"id":"user-ada","name":"Ada"}}'])
+  expect(show(presence.states())).toEqual(['5@2 {"a":1,"user":{"id":"user-ada","name":"Ada"}}'])
 })
 
 test('30 s of silence end a state, and a late renewal brings it back', () => {
