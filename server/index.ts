@@ -1,3 +1,3 @@
 /** `causeway/server`: a replica inside your own process. */
 export type { AuthenticateHook, Credentials, HookClaims } from './access/authenticator.js'
-export { createReplica, type CreateReplicaOptions, type RunningReplica } from './host/start.js'
+export { type CreateReplicaOptions, createReplica, type RunningReplica } from './host/start.js'

@@ -1,19 +1,13 @@
-/** What a reader lacks, from the document itself: bytes of separate updates cannot be cut where a struct spans the cut. */
-import * as Y from 'yjs'
-import { CausewayError } from '../../shared/errors/error.js'
+/** A document beyond a state vector, by bytes: what a joining client gets of a document too large for the main thread. */
+import { diffUpdate } from '../../shared/update/diff.js'
+import { joinUpdates } from '../../shared/update/join.js'
+import { StateVector } from '../../shared/update/state-vector.js'
 import type { DocumentState } from './document-state.js'
-import { loadDocument } from './load.js'
 
 /**
- * A Yjs v1 update with what the document holds beyond `stateVector` (Yjs encoding; entries that the document does not
- * know are ignored) and its whole delete set. Throws `protocol/bad-message` when `stateVector` is none.
+ * A Yjs v1 update with what the document holds beyond `stateVector` (Yjs encoding), its whole delete set included.
+ * Throws `protocol/bad-message` for a state vector that is none.
  */
 export function diff(state: DocumentState, stateVector: Uint8Array): Uint8Array {
-  let known: Map<number, number>
-  try {
-    known = Y.decodeStateVector(stateVector)
-  } catch (cause) {
-    throw new CausewayError('protocol/bad-message', { reason: 'not a state vector' }, { cause })
-  }
-  return Y.encodeStateAsUpdate(loadDocument(state), Y.encodeStateVector(known))
+  return diffUpdate(joinUpdates(state.snapshot, state.tail), StateVector.decode(stateVector))
 }

@@ -3,6 +3,7 @@
  * imports at run time know nothing of Yjs, so a replica's main thread never even loads it.
  */
 import { Worker } from 'node:worker_threads'
+import type { ClockRange } from '../../shared/update/check.js'
 import type { CompactedDocument } from './compact.js'
 import type { DocumentState, ViewKind } from './document-state.js'
 import type { PatchResult } from './patch.js'
@@ -24,6 +25,7 @@ export interface DocumentWorkersOptions {
 }
 
 const PRIORITIES: Readonly<Record<keyof DocumentTasks, Priority>> = {
+  agrees: 'interactive',
   compact: 'background',
   diff: 'interactive',
   fingerprint: 'background',
@@ -54,6 +56,11 @@ export class DocumentWorkers extends WorkerPool<DocumentTasks> {
           resourceLimits: { maxOldGenerationSizeMb: memoryMb, stackSizeMb: STACK_MB },
         }),
     })
+  }
+
+  /** Whether `update` holds the same content as the document for the known ids of `overlaps`. */
+  agrees(state: DocumentState, update: Uint8Array, overlaps: readonly ClockRange[]): Promise<boolean> {
+    return this.run('agrees', state, update, overlaps)
   }
 
   /** One canonical update for the whole state, verified (see `compact`). Rejects with `document/uncompactable`: keep the state as it is. */

@@ -11,9 +11,10 @@ import { checkDocumentName } from '../../shared/protocol/document-name.js'
 import { checkUpdate } from '../../shared/update/check.js'
 import { DeleteSet } from '../../shared/update/delete-set.js'
 import { diffUpdate } from '../../shared/update/diff.js'
-import { joinUpdates } from '../../shared/update/join.js'
+import { joinIndexed } from '../../shared/update/join.js'
 import { parseUpdate } from '../../shared/update/parse.js'
 import { StateVector } from '../../shared/update/state-vector.js'
+import { indexUpdate, type UpdateIndex } from '../../shared/update/update-index.js'
 import type { DocumentWorkers } from '../document/pool.js'
 import type {
   Acknowledgement,
@@ -27,7 +28,8 @@ import type {
 } from '../replica/documents.js'
 import type { LoadedDocument, OpenDocument } from '../replica/open-document.js'
 import type { ReceivedPart, Replica, ReplicaEffect, ReplicaInput, Source } from '../replica/replica.js'
-import type { Log, StoredDocument } from '../storage/log-client.js'
+import type { Log } from '../storage/log-client.js'
+import type { StoredDocument } from '../storage/stored-document.js'
 import { type Committed, Committer } from './committer.js'
 
 /** Where answers go: one subscription, or one submitted request. */
@@ -50,10 +52,15 @@ interface Entry {
   /** Requests that need it to stay open. */
   pins: number
   lastUsedMs: number
-  /** Snapshot and tail joined for joins, as long as neither changes. */
-  joined:
-    | { readonly tailLength: number; readonly snapshot: Uint8Array | undefined; readonly bytes: Uint8Array }
-    | undefined
+  joined: Joined | undefined
+}
+
+/** Snapshot and tail as one update, kept for a moment for those who join next. */
+interface Joined {
+  readonly snapshot: Uint8Array | undefined
+  readonly tailLength: number
+  readonly index: UpdateIndex
+  readonly usedAtMs: number
 }
 
 export interface DocumentHostLimits {
@@ -89,6 +96,12 @@ export interface HostObserver {
   failed(event: string, error: unknown): void
 }
 
+/** An update that holds nothing. */
+const NOTHING = indexUpdate(Uint8Array.of(0, 0))
+
+/** How long the bytes of a join are kept for the next one. */
+const KEEP_JOINED_MS = 2_000
+
 /** How often a failed disk is probed for being writable again. */
 const PROBE_MS = 500
 
@@ -103,6 +116,7 @@ export class DocumentHost implements Documents {
   private readonly onFatal: (error: CausewayError) => void
   private readonly committer: Committer
   private readonly entries = new Map<string, Entry>()
+  private readonly joinedEntries = new Set<Entry>()
   private isDraining = false
   private probing = false
   private probedAtMs = 0
@@ -201,7 +215,11 @@ export class DocumentHost implements Documents {
   }
 
   async list(options: { prefix: string; limit: number; cursor?: string }): Promise<DocumentListing> {
-    return await this.log.list(options)
+    const page = await this.log.list(options)
+    const documents = page.documents.map(({ name, bytes, clock, updated }) => {
+      return { name, bytes, clock, updatedAt: new Date(hybridTimeToMs(updated)).toISOString() }
+    })
+    return page.cursor === undefined ? { documents } : { documents, cursor: page.cursor }
   }
 
   // --- life -----------------------------------------------------------------------------------------------------
@@ -210,6 +228,7 @@ export class DocumentHost implements Documents {
   tick(): void {
     const nowMs = this.now()
     this.step({ type: 'tick', nowMs })
+    this.dropJoined(nowMs)
     this.closeIdle(nowMs)
     if (!this.replica.isWritable && !this.probing && nowMs - this.probedAtMs >= PROBE_MS) {
       this.probing = true
@@ -250,25 +269,41 @@ export class DocumentHost implements Documents {
     const document = entry.document
     assert(document, 'diff of a document that is not open')
     const stateVector = StateVector.decode(encodedStateVector)
+    if (document.tail.length === 0 && document.snapshot !== undefined && stateVector.size === 0)
+      return document.snapshot
     const joined = this.join(entry, document)
-    if (stateVector.size === 0) return joined
-    if (joined.length <= this.limits.inlineDiffBytes) return diffUpdate(joined, stateVector)
-    return this.workers.diff({ snapshot: joined, tail: [] }, encodedStateVector)
+    if (stateVector.size === 0) return joined.bytes
+    // Blocks that are wanted or known whole are copied or left out; only those cut inside are read struct by struct.
+    const bytesToRead = joined.blocks.reduce((sum, { client, clock, clockEnd, from, to }) => {
+      const known = stateVector.get(client)
+      return known > clock && known < clockEnd ? sum + to - from : sum
+    }, 0)
+    if (bytesToRead <= this.limits.inlineDiffBytes) return diffUpdate(joined, stateVector)
+    return this.workers.diff({ snapshot: joined.bytes, tail: [] }, encodedStateVector)
   }
 
-  private join(entry: Entry, document: OpenDocument): Uint8Array {
-    const { joined } = entry
-    if (joined && joined.snapshot === document.snapshot && joined.tailLength === document.tail.length)
-      return joined.bytes
-    const bytes =
-      document.tail.length === 0 && document.snapshot !== undefined
-        ? document.snapshot
-        : joinUpdates(
-            document.snapshot,
-            document.tail.map(({ update }) => update),
-          )
-    entry.joined = { tailLength: document.tail.length, snapshot: document.snapshot, bytes }
-    return bytes
+  /** The whole durable document as one update; a join after further edits only adds them. */
+  private join(entry: Entry, document: OpenDocument): UpdateIndex {
+    const { snapshot, tail } = document
+    const known = entry.joined?.snapshot === snapshot ? entry.joined : undefined
+    let index = known?.index
+    if (index === undefined || known?.tailLength !== tail.length) {
+      const updates = tail.slice(known?.tailLength ?? 0).map(({ update }) => indexUpdate(update))
+      const base = index ?? (snapshot === undefined ? undefined : indexUpdate(snapshot))
+      if (base !== undefined) updates.unshift(base)
+      index = updates.length === 0 ? NOTHING : joinIndexed(updates)
+    }
+    entry.joined = { snapshot, tailLength: tail.length, index, usedAtMs: this.now() }
+    this.joinedEntries.add(entry)
+    return index
+  }
+
+  private dropJoined(nowMs: number): void {
+    for (const entry of this.joinedEntries) {
+      if (entry.joined !== undefined && nowMs - entry.joined.usedAtMs < KEEP_JOINED_MS) continue
+      entry.joined = undefined
+      this.joinedEntries.delete(entry)
+    }
   }
 
   // --- opening and closing --------------------------------------------------------------------------------------
@@ -454,7 +489,7 @@ export class DocumentHost implements Documents {
     const { document, lane, update, overlaps } = effect
     let agrees = false
     try {
-      agrees = await this.workers.agrees(document.acceptedContent, update, overlaps)
+      agrees = await this.workers.agrees({ snapshot: undefined, tail: document.acceptedContent }, update, overlaps)
     } catch (error) {
       this.observer.failed('content-check-failed', error)
     }
@@ -596,7 +631,8 @@ async function fromStored(stored: StoredDocument): Promise<LoadedDocument> {
   for (const { update } of stored.tail) {
     if (++count % PARSE_SLICE === 0) await new Promise((resolve) => setImmediate(resolve))
     const checked = checkUpdate(parseUpdate(update), { clocks, deleted }, 'update')
-    if (checked.type !== 'new') throw new CausewayError('storage/damaged', { document: stored.name, reason: checked.type })
+    if (checked.type !== 'new')
+      throw new CausewayError('storage/damaged', { document: stored.name, reason: checked.type })
     for (const [client, , to] of checked.clocks) clocks.advance(client, to)
     deleted.addAll(checked.deletes)
   }
@@ -624,9 +660,4 @@ async function withDeadline<T>(work: Promise<T>, milliseconds: number): Promise<
   } finally {
     clearTimeout(timer)
   }
-}
-
-/** ISO text of a hybrid time, for listings. */
-export function hybridTimeText(time: Parameters<typeof hybridTimeToMs>[0]): string {
-  return new Date(hybridTimeToMs(time)).toISOString()
 }

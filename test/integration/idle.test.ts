@@ -11,7 +11,9 @@ import { freePort, ReplicaProcess, temporaryDirectory } from '../support/replica
 /** Two of the clients' patience, and a little: the property is about real time, so this test takes it. */
 const idleMs = 64_000
 
-test('no stock client reconnects within a minute of silence, with or without presence', { timeout: idleMs + 30_000 }, async () => {
+test('no stock client reconnects within a minute of silence, with or without presence', {
+  timeout: idleMs + 30_000,
+}, async () => {
   const directory = temporaryDirectory()
   const replica = await ReplicaProcess.start({ port: await freePort(), data: directory.path })
   const connects = new Map<string, number>()
@@ -36,7 +38,11 @@ test('no stock client reconnects within a minute of silence, with or without pre
   }
   for (const [name, Provider, Socket] of [
     ['hocuspocus 4', HocuspocusProvider, HocuspocusProviderWebsocket],
-    ['hocuspocus 3', Provider3 as unknown as typeof HocuspocusProvider, Socket3 as unknown as typeof HocuspocusProviderWebsocket],
+    [
+      'hocuspocus 3',
+      Provider3 as unknown as typeof HocuspocusProvider,
+      Socket3 as unknown as typeof HocuspocusProviderWebsocket,
+    ],
   ] as const) {
     for (const hasPresence of [true, false]) {
       const socket = new Socket({ url: `${replica.url}/hocuspocus`, WebSocketPolyfill: WebSocket })
