@@ -277,74 +277,135 @@ describe('ingest', () => {
   })
 })
 
-test('[CV][DU1] whatever commits and fails, in whatever batches: what is shown is what was acknowledged', () => {
-  const action = fc.oneof(
-    {
-      weight: 5,
-      arbitrary: fc.record({
-        type: fc.constant('edit' as const),
-        who: fc.nat(2),
-        at: fc.nat(20),
-        remove: fc.boolean(),
-      }),
-    },
-    {
-      weight: 2,
-      arbitrary: fc.record({ type: fc.constant('commit' as const), count: fc.integer({ min: 1, max: 4 }) }),
-    },
-    { weight: 1, arbitrary: fc.constant({ type: 'fail' as const }) },
-  )
+type Action =
+  | { readonly type: 'edit'; readonly who: number; readonly at: number; readonly remove: boolean }
+  | { readonly type: 'commit'; readonly count: number }
+  | { readonly type: 'fail' }
+
+const action: fc.Arbitrary<Action> = fc.oneof(
+  {
+    weight: 5,
+    arbitrary: fc.record({ type: fc.constant('edit' as const), who: fc.nat(2), at: fc.nat(20), remove: fc.boolean() }),
+  },
+  { weight: 2, arbitrary: fc.record({ type: fc.constant('commit' as const), count: fc.integer({ min: 1, max: 4 }) }) },
+  { weight: 1, arbitrary: fc.constant({ type: 'fail' as const }) },
+)
+
+/** Runs a history of three typists and checks, after every step, all that persist-before-show means. */
+function runHistory(world: World, actions: readonly Action[]): void {
+  world.open('d')
+  const typists = [11, 22, 33].map((id) => ({ ...client(id), lane: {} }))
+  const acknowledged = new Y.Doc()
+  const durable: Op[] = []
+  const sent = new Map<string, Uint8Array>()
+  const read = (effects: readonly ReplicaEffect<TestSource>[]): void => {
+    for (const effect of effects) {
+      const update = effect.type === 'acknowledge' ? sent.get(effect.source.name) : undefined
+      if (update) Y.applyUpdate(acknowledged, update)
+    }
+  }
+  const offer = (typist: (typeof typists)[number], update: Uint8Array): void => {
+    const name = String(sent.size)
+    sent.set(name, update)
+    read(world.send(update, { from: source(name, typist.lane) }))
+  }
+  const commit = (count: number): void => {
+    const pending = world.appended.splice(0, count)
+    const last = pending.at(-1)
+    if (!last) return
+    durable.push(...pending)
+    read(world.step({ type: 'committed', seq: last.dot.seq, position: last.dot.seq, nowMs: 1 }))
+  }
+  const check = (): void => {
+    const stored = new Y.Doc()
+    for (const op of durable) for (const { update } of op.kind === 'data' ? op.parts : []) Y.applyUpdate(stored, update)
+    expect(world.shown()).toBe(stored.getText('t').toString())
+    expect(acknowledged.getText('t').toString()).toBe(stored.getText('t').toString())
+    expect(acknowledged.store.pendingStructs).toBeNull()
+    expect(durable.map(({ dot }) => dot.seq)).toEqual(durable.map((_, index) => index + 1))
+    expect(durable.every(({ hlc }, index) => index === 0 || hlc > (durable[index - 1]?.hlc ?? 0))).toBe(true)
+  }
+  for (const act of actions) {
+    const typist = act.type === 'edit' ? typists[act.who] : undefined
+    if (act.type === 'edit' && typist) {
+      const { length } = typist.doc.getText('t')
+      const isRemoval = act.remove && length > 0
+      offer(typist, isRemoval ? typist.remove(act.at % length, 1) : typist.insert(Math.min(act.at, length), 'x'))
+    } else if (act.type === 'commit') commit(act.count)
+    else {
+      world.appended.length = 0
+      world.step({ type: 'commit-failed', error: new CausewayError('storage/full') })
+      world.step({ type: 'writable-again' })
+      // What a client does after the step1 that follows: it offers everything beyond the durable state.
+      const known = world.replica.document('d')?.clocks.encode() ?? Uint8Array.of(0)
+      for (const each of typists) offer(each, Y.encodeStateAsUpdate(each.doc, known))
+    }
+    check()
+  }
+  commit(world.appended.length)
+  check()
+}
+
+test('[CV][DU1] whatever commits and fails, in whatever batches: what is shown is what is stored and acknowledged', () => {
   fc.assert(
-    fc.property(fc.array(action, { maxLength: 60 }), (actions) => {
-      const world = new World().open('d')
-      const writers = [client(11), client(22), client(33)]
-      const outbox: Uint8Array[][] = [[], [], []]
-      const lanes = [{}, {}, {}]
-      const acknowledged = new Y.Doc()
-      const sent = new Map<string, Uint8Array>()
-      let names = 0
-      const read = (effects: readonly ReplicaEffect<TestSource>[]): void => {
-        for (const effect of effects) {
-          if (effect.type !== 'acknowledge') continue
-          const update = sent.get(effect.source.name)
-          if (update) Y.applyUpdate(acknowledged, update)
-        }
-      }
-      const offer = (who: number, update: Uint8Array): void => {
-        const name = String(names++)
-        sent.set(name, update)
-        read(world.send(update, { from: source(name, lanes[who]) }))
-      }
-      for (const act of actions) {
-        if (act.type === 'edit') {
-          const writer = writers[act.who]
-          if (!writer) continue
-          const length = writer.doc.getText('t').length
-          const update =
-            act.remove && length > 0 ? writer.remove(act.at % length, 1) : writer.insert(Math.min(act.at, length), 'x')
-          outbox[act.who]?.push(update)
-          offer(act.who, update)
-        } else if (act.type === 'commit') {
-          const oldest = world.replica.inFlightOps
-          const last = world.appended.at(-1)
-          if (oldest === 0 || !last) continue
-          const seq = last.dot.seq - oldest + Math.min(oldest, act.count)
-          read(world.step({ type: 'committed', seq, position: seq, nowMs: 1 }))
-        } else {
-          world.step({ type: 'commit-failed', error: new CausewayError('storage/full') })
-          world.step({ type: 'writable-again' })
-          // What a client does after the step1 that follows: offers everything beyond the durable state.
-          writers.forEach((writer, who) => {
-            const durable = world.replica.document('d')?.clocks.encode() ?? new Uint8Array([0])
-            offer(who, Y.encodeStateAsUpdate(writer.doc, durable))
-          })
-        }
-        expect(acknowledged.getText('t').toString()).toBe(world.shown())
-        expect(acknowledged.store.pendingStructs).toBeNull()
-      }
-      read(world.commitAll())
-      expect(acknowledged.getText('t').toString()).toBe(world.shown())
-    }),
+    fc.property(fc.array(action, { maxLength: 60 }), (actions) => runHistory(new World(), actions)),
     { numRuns: 100 },
   )
+})
+
+/** Replicas with one rule broken each: a history must tell every one of them from ours. */
+const mutants: Record<string, () => World> = {
+  'acknowledges before the commit': () =>
+    new (class extends World {
+      override step(input: ReplicaInput<TestSource>) {
+        const effects = super.step(input)
+        const isAccepted = input.type === 'updates-received' && effects.some(({ type }) => type === 'append')
+        return isAccepted
+          ? [...effects, { type: 'acknowledge' as const, source: input.source, leftover: false }]
+          : effects
+      }
+    })(),
+  'shows one op more than was committed': () =>
+    new (class extends World {
+      override step(input: ReplicaInput<TestSource>) {
+        const isEarly = input.type === 'committed' && this.appended.length > 0
+        return super.step(isEarly ? { ...input, seq: input.seq + 1, position: input.position + 1 } : input)
+      }
+    })(),
+  'keeps the accepted state of a failed commit': () =>
+    new (class extends World {
+      override step(input: ReplicaInput<TestSource>) {
+        const document = this.replica.document('d')
+        if (document) document.rollBack = () => {}
+        return super.step(input)
+      }
+    })(),
+  'does not use the seq of a failed op again': () =>
+    new (class extends World {
+      override step(input: ReplicaInput<TestSource>) {
+        const effects = super.step(input)
+        const inner = this.replica as unknown as { nextSeq: number }
+        if (input.type === 'commit-failed') inner.nextSeq++
+        return effects
+      }
+    })(),
+  'forgets an acknowledgement': () =>
+    new (class extends World {
+      override step(input: ReplicaInput<TestSource>) {
+        const effects = super.step(input)
+        return input.type === 'committed'
+          ? effects.filter(({ type }, index) => type !== 'acknowledge' || index % 3 !== 2)
+          : effects
+      }
+    })(),
+}
+
+test.each(Object.keys(mutants))('a replica that %s is caught', (name) => {
+  const make = mutants[name]
+  if (!make) throw new Error(`no mutant ${name}`)
+  const outcome = fc.check(
+    fc.property(fc.array(action, { maxLength: 60 }), (actions) => runHistory(make(), actions)),
+    { numRuns: 100, endOnFailure: true },
+  )
+  expect(outcome.failed).toBe(true)
 })
