@@ -1,0 +1,183 @@
+/**
+ * Puts a replica together and takes it apart: log, core, workers, transports, HTTP. Used by `serve` and `dev`, and by
+ * programs that embed a replica, alike.
+ *
+ * Nothing is listened to before the log is open and verified. The HTTP API is loaded while the replica already serves
+ * WebSockets: after a restart clients sync first.
+ */
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { fileURLToPath } from 'node:url'
+import { makeOrigin } from '../../shared/clock/dot.js'
+import { CausewayError } from '../../shared/errors/error.js'
+import { parseListen } from '../access/address.js'
+import { type AuthenticateHook, createAuthenticator, isOpenAccess } from '../access/authenticator.js'
+import { createOriginPolicy } from '../access/origin.js'
+import { DocumentWorkers } from '../document/pool.js'
+import type { HttpApi } from '../http/api.js'
+import { HTTP_SERVER_OPTIONS } from '../http/server-options.js'
+import { Replica } from '../replica/replica.js'
+import { openLog } from '../storage/log-client.js'
+import { createWebSocketServer } from '../transport/websocket-server.js'
+import type { Config, ConfigInput } from './config.js'
+import { parseConfig } from './config.js'
+import { DocumentHost, type DocumentHooks } from './document-host.js'
+import { createLog } from './log.js'
+import { Metrics } from './metrics.js'
+import { createMetricsPage } from './metrics-page.js'
+import { createDocumentWork } from './document-work.js'
+
+export interface ReplicaHooks extends DocumentHooks {
+  /** Who is calling, and what may it do: instead of, or on top of, the token check of the configuration. */
+  readonly authenticate?: AuthenticateHook
+}
+
+export interface RunningReplica {
+  readonly port: number
+  readonly url: string
+  /** Sends clients away (1012), brings everything to disk, and closes. */
+  stop(): Promise<void>
+}
+
+export type CreateReplicaOptions = ConfigInput & ReplicaHooks
+
+/** Starts a replica inside this process. Throws `config/invalid`, `storage/in-use`, `storage/damaged` and the like. */
+export async function createReplica(options: CreateReplicaOptions): Promise<RunningReplica> {
+  const { authenticate, onLoad, onChange, ...config } = options
+  return await startReplica(parseConfig(config), {
+    ...(authenticate ? { authenticate } : {}),
+    ...(onLoad ? { onLoad } : {}),
+    ...(onChange ? { onChange } : {}),
+  })
+}
+
+const TICK_MS = 250
+/** How long `stop` waits for clients to answer the closing handshake. */
+const CLOSE_MS = 2_000
+
+export async function startReplica(config: Config, hooks: ReplicaHooks = {}): Promise<RunningReplica> {
+  const log = createLog({ level: config.log.level, base: { replica: config.name, cell: config.cell } })
+  const metrics = new Metrics()
+  const authenticate = createAuthenticator(config, { now: Date.now, hook: hooks.authenticate })
+  const open = hooks.authenticate === undefined && isOpenAccess(config)
+  const origins = createOriginPolicy({ origins: config.origins, open })
+  const incarnation = randomBytes(8).toString('hex')
+
+  const storage = await openLog({ directory: config.data, replicaName: config.name, incarnation })
+  const { recovered } = storage
+  const replica = new Replica<never>({
+    origin: makeOrigin(config.name, incarnation),
+    predecessor: recovered.predecessor,
+    vector: recovered.vector,
+    latestHlc: recovered.latestHlc,
+    limits: { documentBytes: config.limits.documentBytes },
+  })
+  const workers = new DocumentWorkers({ threads: config.workers })
+  const documents = new DocumentHost({
+    replica,
+    log: storage,
+    workers,
+    now: Date.now,
+    monotonicMs: () => performance.now(),
+    hooks,
+    metrics,
+    onFailure: (event, error) => log.error(event, {}, error),
+    onFatal: (error) => {
+      // An fsync that failed once may lie the next time: what is in doubt was answered so, and the next start verifies.
+      log.error('replica/stopped-by-disk', {}, error)
+      process.exit(error.info.exit)
+    },
+  })
+  let state: 'ready' | 'draining' = 'ready'
+
+  const sockets = createWebSocketServer({ documents, authenticate, origins, metrics, log, now: () => performance.now() })
+  const loadApi = async (): Promise<HttpApi> => {
+    const { createHttpApi } = await import('../http/api.js')
+    return createHttpApi({
+      documents,
+      workers: createDocumentWork(workers),
+      authenticate,
+      origins,
+      metrics,
+      metricsPage: createMetricsPage(metrics),
+      readiness: () => ({ ready: state === 'ready', quorum: true, state }),
+      config,
+      log,
+      version: '0.1.0',
+      now: () => performance.now(),
+      ...(config.demo ? { pages: fileURLToPath(new URL('../../web', import.meta.url)) } : {}),
+    })
+  }
+  let api: Promise<HttpApi> | undefined
+  const answer = (request: IncomingMessage, response: ServerResponse): void => {
+    api ??= loadApi()
+    api.then(
+      (handle) => handle(request, response),
+      (error: unknown) => {
+        log.error('http/failed', {}, error)
+        response.writeHead(500).end()
+      },
+    )
+  }
+
+  const server = createServer(HTTP_SERVER_OPTIONS, answer)
+  server.on('upgrade', (request, socket, head) => {
+    socket.on('error', () => {})
+    if (!sockets.handleUpgrade(request, socket, head)) socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n')
+  })
+  server.on('clientError', (_error, socket) => {
+    if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n')
+    else socket.destroy()
+  })
+  await listen(server, config.listen)
+  const { port } = server.address() as AddressInfo
+  setImmediate(() => {
+    api ??= loadApi()
+    api.catch((error: unknown) => log.error('http/failed', {}, error))
+  })
+  const timer = setInterval(() => {
+    documents.tick()
+    sockets.tick(performance.now())
+    metrics.openDocuments = documents.stats().openDocuments
+    metrics.queueBytes = documents.stats().inFlightBytes
+  }, TICK_MS)
+
+  const { host } = parseListen(config.listen) ?? { host: '127.0.0.1' }
+  let stopping: Promise<void> | undefined
+  const stop = async (): Promise<void> => {
+    state = 'draining'
+    const closed = once(server, 'close')
+    server.close()
+    await documents.drain()
+    await sockets.drain()
+    server.closeIdleConnections()
+    const late = setTimeout(() => server.closeAllConnections(), CLOSE_MS)
+    await closed
+    clearTimeout(late)
+    clearInterval(timer)
+    await workers.close()
+    await storage.close()
+  }
+  return {
+    port,
+    url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
+    stop: () => {
+      stopping ??= stop()
+      return stopping
+    },
+  }
+}
+
+async function listen(server: Server, address: string): Promise<void> {
+  const parsed = parseListen(address)
+  if (parsed === undefined) throw new CausewayError('config/invalid', { option: 'listen' })
+  server.listen(parsed.port, parsed.host)
+  try {
+    await once(server, 'listening')
+  } catch (cause) {
+    const message = `listen: ${address} cannot be listened on (${(cause as NodeJS.ErrnoException).code}).`
+    throw new CausewayError('config/invalid', { option: 'listen' }, { message, cause })
+  }
+}
