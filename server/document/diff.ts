@@ -9,11 +9,10 @@ import { loadDocument } from './load.js'
  * know are ignored) and its whole delete set. Throws `protocol/bad-message` when `stateVector` is none.
  */
 export function diff(state: DocumentState, stateVector: Uint8Array): Uint8Array {
-  let known: Map<number, number>
   try {
-    known = Y.decodeStateVector(stateVector)
+    Y.decodeStateVector(stateVector)
   } catch (cause) {
     throw new CausewayError('protocol/bad-message', { reason: 'not a state vector' }, { cause })
   }
-  return Y.encodeStateAsUpdate(loadDocument(state), Y.encodeStateVector(known))
+  return Y.encodeStateAsUpdate(loadDocument(state), stateVector)
 }

@@ -83,6 +83,9 @@ describe('what is not is refused, and the field is named', () => {
     [{ op: 'insertXml', path, nodes: [{ text: 'a', name: 'p' }] }, 'operations[0].nodes[0].name', /unknown/],
     [{ op: 'insertXml', path, nodes: [{ name: 'p', children: [1] }] }, 'operations[0].nodes[0].children[0]', /object/],
     [{ op: 'insertXml', path, nodes: nestedNodes(40) }, `operations[0].nodes${'[0].children'.repeat(32)}`, /nested/],
+    [{ op: 'set', path: ['m', '__proto__'], value: 1 }, 'operations[0].path[1]', /prototype/],
+    [{ op: 'set', path: ['__proto__', 'k'], value: 1 }, 'operations[0].path[0]', /prototype/],
+    [{ op: 'setAttribute', path, name: '__proto__', value: 1 }, 'operations[0].name', /prototype/],
     [{ op: 'setAttribute', path, value: 1 }, 'operations[0].name', /missing/],
     [{ op: 'setAttribute', path, name: '', value: 1 }, 'operations[0].name', /empty/],
   ])('%j', (operation, where, reason) => {

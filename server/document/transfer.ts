@@ -36,17 +36,21 @@ export function detach(value: unknown, buffers: 'together' | 'apart'): Detached 
 function collectBytes(value: unknown, found: Uint8Array[]): void {
   if (value instanceof Uint8Array) found.push(value)
   else if (Array.isArray(value)) for (const inner of value) collectBytes(inner, found)
-  else if (typeof value === 'object' && value !== null) {
-    for (const inner of Object.values(value)) collectBytes(inner, found)
-  }
+  else if (isPlainObject(value)) for (const inner of Object.values(value)) collectBytes(inner, found)
 }
 
 /** `value` with its bytes replaced in the order of `collectBytes`. */
 function replaceBytes(value: unknown, copies: Iterator<Uint8Array>): unknown {
   if (value instanceof Uint8Array) return copies.next().value
   if (Array.isArray(value)) return value.map((inner) => replaceBytes(inner, copies))
-  if (typeof value !== 'object' || value === null) return value
-  const replaced = Object.entries(value).map(([key, inner]) => [key, replaceBytes(inner, copies)] as const)
-  // Rebuilding also keeps a key named `__proto__` a key.
-  return Object.fromEntries(replaced)
+  if (!isPlainObject(value)) return value
+  // A key named `__proto__` stays a key this way.
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, replaceBytes(inner, copies)]))
+}
+
+/** Whatever else is an object (a date, shared memory) passes as the clone takes it. */
+function isPlainObject(value: unknown): value is object {
+  if (typeof value !== 'object' || value === null) return false
+  const prototype = Object.getPrototypeOf(value)
+  return prototype === Object.prototype || prototype === null
 }
