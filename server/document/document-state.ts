@@ -11,10 +11,10 @@ export interface DocumentState {
 }
 
 /**
- * Levels of shared types and JSON values that may lie inside one another. Ingest admits fewer; what is deeper was not
- * admitted by us, and walking it would end in a stack overflow that depends on the machine.
+ * Levels of shared types and JSON values that a walk follows into one another. No single update that ingest admits goes
+ * so deep; what many of them pile up beyond it would end in a stack overflow that depends on the machine.
  */
-export const NESTING_LIMIT = 256
+export const NESTING_LIMIT = 512
 
 /** One level further down. Throws `document/too-expensive` below `NESTING_LIMIT`. */
 export function deeper(depth: number): number {

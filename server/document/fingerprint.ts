@@ -32,7 +32,7 @@ import {
 const FORMAT = 'causeway document fingerprint 1'
 const HEX_DIGITS = 32
 
-/** 32 hex digits (128 bits of SHA-256). Throws `document/too-expensive` beyond `NESTING_LIMIT`, and as `loadDocument`. */
+/** 32 hex digits (128 bits of SHA-256). Throws `document/too-expensive` for values beyond `NESTING_LIMIT`, and as `loadDocument`. */
 export function fingerprint(state: DocumentState): string {
   return fingerprintOf(loadDocument(state))
 }
@@ -61,32 +61,36 @@ export function fingerprintOf(doc: Y.Doc): string {
   return sink.digest()
 }
 
+/**
+ * Nested types are walked one after another, in the order in which they were met, and not where they stand: many small
+ * updates can nest them deeper than any stack.
+ */
 function walkRoot(sink: Sink, name: string, root: SharedType): void {
   const entries = mapEntries(root)
   if (entries.length === 0 && listItems(root).next().done) return
   sink.tag('root')
   sink.text(name)
-  walkContent(sink, root, entries, 1)
+  const met: SharedType[] = []
+  walkContent(sink, root, entries, met)
+  for (const type of met) {
+    sink.text(kindOf(type))
+    sink.text(nodeNameOf(type))
+    walkContent(sink, type, mapEntries(type), met)
+  }
 }
 
-function walkType(sink: Sink, type: SharedType, depth: number): void {
-  sink.text(kindOf(type))
-  sink.text(nodeNameOf(type))
-  walkContent(sink, type, mapEntries(type), depth)
-}
-
-function walkContent(sink: Sink, type: SharedType, entries: [string, LiveItem[]][], depth: number): void {
-  walkItems(sink, listItems(type), depth)
+function walkContent(sink: Sink, type: SharedType, entries: [string, LiveItem[]][], met: SharedType[]): void {
+  walkItems(sink, listItems(type), met)
   for (const [key, chain] of entries) {
     sink.tag('key')
     sink.text(key)
-    walkItems(sink, chain, depth)
+    walkItems(sink, chain, met)
   }
   sink.tag('end')
 }
 
 /** Content of several units in consecutive ids is one run: the same items split elsewhere give the same bytes. */
-function walkItems(sink: Sink, items: Iterable<LiveItem>, depth: number): void {
+function walkItems(sink: Sink, items: Iterable<LiveItem>, met: SharedType[]): void {
   let run: { type: Content['type']; client: number; end: number } | undefined
   let texts: string[] = []
   const endRun = (): void => {
@@ -105,33 +109,33 @@ function walkItems(sink: Sink, items: Iterable<LiveItem>, depth: number): void {
     }
     run.end += length
     if (content.type === 'string') texts.push(content.text)
-    else walkUnits(sink, content, depth)
+    else walkUnits(sink, content, met)
   }
   endRun()
 }
 
-function walkUnits(sink: Sink, content: Exclude<Content, { type: 'string' }>, depth: number): void {
+function walkUnits(sink: Sink, content: Exclude<Content, { type: 'string' }>, met: SharedType[]): void {
   switch (content.type) {
     case 'any':
     case 'json':
-      for (const value of content.values) walkValue(sink, value, content.type, depth)
+      for (const value of content.values) walkValue(sink, value, content.type, 0)
       return
     case 'binary':
       sink.bytes(content.bytes)
       return
     case 'embed':
-      walkValue(sink, content.value, 'json', depth)
+      walkValue(sink, content.value, 'json', 0)
       return
     case 'format':
       sink.text(content.key)
-      walkValue(sink, content.value, 'json', depth)
+      walkValue(sink, content.value, 'json', 0)
       return
     case 'subdocument':
       sink.text(content.guid)
-      walkValue(sink, content.options, 'any', depth)
+      walkValue(sink, content.options, 'any', 0)
       return
     case 'shared':
-      walkType(sink, content.shared, deeper(depth))
+      met.push(content.shared)
       return
   }
 }

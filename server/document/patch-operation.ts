@@ -14,7 +14,7 @@ export type JsonValue = null | boolean | number | string | readonly JsonValue[] 
 export type PatchPath = readonly [root: string, ...steps: (string | number)[]]
 
 /** Formats of text by name; null ends a format. */
-export type TextAttributes = { readonly [name: string]: JsonValue }
+type TextAttributes = { readonly [name: string]: JsonValue }
 
 /**
  * What a value becomes. Without it a value is stored as plain JSON, replaced only as a whole. `map` (from an object),
@@ -343,6 +343,7 @@ function checkName(name: string, where: string): string {
   if (Buffer.byteLength(name) > PATCH_LIMITS.nameBytes) {
     throw invalid(where, `must have at most ${PATCH_LIMITS.nameBytes} bytes`)
   }
+  if (name === '__proto__') throw invalid(where, 'must not be __proto__, which readers take for a prototype')
   return checkText(name, where)
 }
 

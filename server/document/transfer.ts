@@ -34,17 +34,23 @@ export function detach(value: unknown, buffers: 'together' | 'apart'): Detached 
 }
 
 function collectBytes(value: unknown, found: Uint8Array[]): void {
-  if (typeof value !== 'object' || value === null) return
   if (value instanceof Uint8Array) found.push(value)
-  else for (const inner of Array.isArray(value) ? value : Object.values(value)) collectBytes(inner, found)
+  else if (Array.isArray(value)) for (const inner of value) collectBytes(inner, found)
+  else if (isPlainObject(value)) for (const inner of Object.values(value)) collectBytes(inner, found)
 }
 
-/** `value` with its bytes replaced in the order of `collectBytes`. What holds none is kept as it is. */
+/** `value` with its bytes replaced in the order of `collectBytes`. */
 function replaceBytes(value: unknown, copies: Iterator<Uint8Array>): unknown {
-  if (typeof value !== 'object' || value === null) return value
   if (value instanceof Uint8Array) return copies.next().value
-  const entries = Object.entries(value)
-  const replaced = entries.map(([, inner]) => replaceBytes(inner, copies))
-  if (entries.every(([, inner], at) => inner === replaced[at])) return value
-  return Array.isArray(value) ? replaced : Object.fromEntries(entries.map(([key], at) => [key, replaced[at]]))
+  if (Array.isArray(value)) return value.map((inner) => replaceBytes(inner, copies))
+  if (!isPlainObject(value)) return value
+  // A key named `__proto__` stays a key this way.
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, replaceBytes(inner, copies)]))
+}
+
+/** Whatever else is an object (a date, shared memory) passes as the clone takes it. */
+function isPlainObject(value: unknown): value is object {
+  if (typeof value !== 'object' || value === null) return false
+  const prototype = Object.getPrototypeOf(value)
+  return prototype === Object.prototype || prototype === null
 }
