@@ -1,0 +1,85 @@
+/**
+ * An endpoint as data: what it takes, whom it admits, what it answers. Requests are checked by it before the handler runs,
+ * in the order that costs least and tells least: form, name, right, and only then the body; and the OpenAPI document is
+ * drawn from the same description, so the two cannot differ.
+ */
+import type { Request, Response } from 'express'
+import type { z } from 'zod'
+import { checkDocumentName } from '../../shared/protocol/document-name.js'
+import { type Identity, requireRight } from '../access/identity.js'
+import type { Right } from '../access/scope.js'
+import { readBytes, readJson } from './body.js'
+import { validate } from './invalid.js'
+import { readQuery } from './target.js'
+
+/** `bytes`: application/octet-stream. A schema: JSON. */
+export type BodyKind = z.ZodType | 'bytes' | 'none'
+type BodyOf<Body extends BodyKind> = Body extends z.ZodType
+  ? z.output<Body>
+  : Body extends 'bytes'
+    ? Uint8Array
+    : undefined
+
+export interface Call<Query extends z.ZodObject, Body extends BodyKind> {
+  readonly request: Request
+  readonly response: Response
+  readonly identity: Identity
+  readonly query: z.output<Query>
+  /** The document of the path; empty where the path names none. */
+  readonly name: string
+  readonly body: BodyOf<Body>
+}
+
+export interface AnswerShape {
+  readonly describes: string
+  /** By content type; null for bytes. */
+  readonly content: Readonly<Record<string, z.ZodType | null>>
+}
+
+interface EndpointOf<Query extends z.ZodObject, Body extends BodyKind> {
+  readonly method: 'get' | 'post' | 'patch'
+  /** With `:name` where a document is named. */
+  readonly path: string
+  readonly summary: string
+  /** The right on the document that the path names. */
+  readonly right?: Right
+  readonly query: Query
+  readonly body: Body
+  readonly answers: Readonly<Record<number, AnswerShape>>
+  handle(call: Call<Query, Body>): Promise<void>
+}
+
+export type Endpoint = EndpointOf<z.ZodObject, BodyKind>
+
+/** Checks the handler against its own query and body. */
+export function endpoint<Query extends z.ZodObject, Body extends BodyKind>(of: EndpointOf<Query, Body>): Endpoint {
+  return of as unknown as Endpoint
+}
+
+export interface BodyLimits {
+  /** Of a body of bytes. */
+  readonly updateBytes: number
+  /** Of a JSON body. */
+  readonly requestBytes: number
+}
+
+export async function callEndpoint(
+  called: Endpoint,
+  request: Request,
+  response: Response,
+  identity: Identity,
+  limits: BodyLimits,
+): Promise<void> {
+  const query = validate(called.query, readQuery(request.url), 'query')
+  const { name: segment } = request.params
+  const name = typeof segment === 'string' ? checkDocumentName(segment) : ''
+  if (called.right !== undefined) requireRight(identity, name, called.right)
+  const body = await readBody(called.body, request, limits)
+  await called.handle({ request, response, identity, query, name, body: body as BodyOf<BodyKind> })
+}
+
+async function readBody(kind: BodyKind, request: Request, limits: BodyLimits): Promise<unknown> {
+  if (kind === 'none') return undefined
+  if (kind === 'bytes') return await readBytes(request, limits.updateBytes)
+  return validate(kind, await readJson(request, limits.requestBytes), 'body')
+}
