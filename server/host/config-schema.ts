@@ -105,6 +105,9 @@ export const configSchema = z.strictObject({
 
 export type Config = z.output<typeof configSchema>
 
+/** As a program gives it: what has a default may be left out. */
+export type ConfigInput = z.input<typeof configSchema>
+
 function count(least: number, most: number, usual: number) {
   return z.int().min(least).max(most).default(usual)
 }

@@ -10,7 +10,7 @@ import { isOpenAccess } from '../access/authenticator.js'
 import { configuredKeys } from '../access/keys.js'
 import { type Config, configSchema } from './config-schema.js'
 
-export type { Config } from './config-schema.js'
+export type { Config, ConfigInput } from './config-schema.js'
 
 export interface ConfigSources {
   /** What a command presets; the least of all. By option: `{'log.level': 'warn'}`. */

@@ -30,7 +30,8 @@ import type { LoadedDocument, OpenDocument } from '../replica/open-document.js'
 import type { ReceivedPart, Replica, ReplicaEffect, ReplicaInput, Source } from '../replica/replica.js'
 import type { Log } from '../storage/log-client.js'
 import type { StoredDocument } from '../storage/stored-document.js'
-import { type Committed, Committer } from './committer.js'
+import { Committer } from './committer.js'
+import type { Metrics } from './metrics.js'
 
 /** Where answers go: one subscription, or one submitted request. */
 interface Lane {
@@ -90,12 +91,6 @@ export interface DocumentHooks {
   readonly onChange?: (change: { document: string; dot: Dot; update: Uint8Array }) => void
 }
 
-export interface HostObserver {
-  committed(committed: Committed): void
-  refused(code: string): void
-  failed(event: string, error: unknown): void
-}
-
 /** An update that holds nothing. */
 const NOTHING = indexUpdate(Uint8Array.of(0, 0))
 
@@ -105,13 +100,24 @@ const KEEP_JOINED_MS = 2_000
 /** How often a failed disk is probed for being writable again. */
 const PROBE_MS = 500
 
+/** Stable event names of what the log is told. */
+export type HostFailure =
+  | 'document/compaction-failed'
+  | 'document/content-check-failed'
+  | 'document/load-failed'
+  | 'hook/on-change-failed'
+  | 'hook/on-load-failed'
+  | 'storage/commit-failed'
+  | 'transport/subscriber-failed'
+
 export class DocumentHost implements Documents {
   private readonly replica: Replica<HostSource>
   private readonly log: Log
   private readonly workers: DocumentWorkers
   private readonly limits: DocumentHostLimits
   private readonly hooks: DocumentHooks
-  private readonly observer: HostObserver
+  private readonly metrics: Metrics
+  private readonly onFailure: (event: HostFailure, error: unknown) => void
   private readonly now: () => number
   private readonly onFatal: (error: CausewayError) => void
   private readonly committer: Committer
@@ -129,7 +135,9 @@ export class DocumentHost implements Documents {
     monotonicMs: () => number
     hooks?: DocumentHooks
     limits?: Partial<DocumentHostLimits>
-    observer: HostObserver
+    metrics: Metrics
+    /** Something went wrong that no caller is told of in full. */
+    onFailure: (event: HostFailure, error: unknown) => void
     onFatal: (error: CausewayError) => void
   }) {
     this.replica = options.replica
@@ -138,18 +146,20 @@ export class DocumentHost implements Documents {
     this.now = options.now
     this.hooks = options.hooks ?? {}
     this.limits = { ...DEFAULT_LIMITS, ...options.limits }
-    this.observer = options.observer
+    this.metrics = options.metrics
+    this.onFailure = options.onFailure
     this.onFatal = options.onFatal
     this.committer = new Committer({
       log: options.log,
       monotonicMs: options.monotonicMs,
       onCommitted: (committed) => {
-        this.observer.committed(committed)
-        const { seq, position } = committed
+        const { seq, position, ops, tookMs } = committed
+        this.metrics.batchOps.observe(ops)
+        this.metrics.commitSeconds.observe(tookMs / 1000)
         this.step({ type: 'committed', seq, position, nowMs: this.now() })
       },
       onFailed: (error) => {
-        this.observer.failed('commit-failed', error)
+        this.onFailure('storage/commit-failed', error)
         this.step({ type: 'commit-failed', error })
       },
     })
@@ -163,10 +173,10 @@ export class DocumentHost implements Documents {
     return this.replica.isWritable
   }
 
-  stats(): { openDocuments: number; inFlightOps: number; openBytes: number } {
+  stats(): { openDocuments: number; inFlightBytes: number; openBytes: number } {
     let openBytes = 0
     for (const document of this.replica.openDocuments.values()) openBytes += document.bytes
-    return { openDocuments: this.replica.openDocuments.size, inFlightOps: this.replica.inFlightOps, openBytes }
+    return { openDocuments: this.replica.openDocuments.size, inFlightBytes: this.replica.inFlightBytes, openBytes }
   }
 
   // --- Documents ------------------------------------------------------------------------------------------------
@@ -352,7 +362,7 @@ export class DocumentHost implements Documents {
     try {
       stored = await this.log.load(entry.name)
     } catch (error) {
-      this.observer.failed('document-load-failed', error)
+      this.onFailure('document/load-failed', error)
       this.forget(entry)
       throw error instanceof CausewayError
         ? error
@@ -373,7 +383,7 @@ export class DocumentHost implements Documents {
       const update = await withDeadline(onLoad(entry.name), this.limits.onLoadMs)
       if (update !== undefined) await this.store([{ document: entry.name, update, kind: 'update' }])
     } catch (error) {
-      this.observer.failed('on-load-failed', error)
+      this.onFailure('hook/on-load-failed', error)
       this.forget(entry)
       throw new CausewayError('document/unavailable', { document: entry.name }, { cause: error })
     }
@@ -446,7 +456,7 @@ export class DocumentHost implements Documents {
         break
       }
       case 'refuse':
-        this.observer.refused(effect.error.code)
+        this.metrics.refused(effect.error.code)
         effect.source.lane.refuse(effect.source.request, effect.error)
         break
       case 'compare-content':
@@ -454,7 +464,7 @@ export class DocumentHost implements Documents {
         break
       case 'compact':
         this.compact(effect.document, effect.tailCount).catch((error: unknown) => {
-          this.observer.failed('compaction-failed', error)
+          this.onFailure('document/compaction-failed', error)
           this.step({ type: 'compaction-failed', document: effect.document.name })
         })
         break
@@ -480,7 +490,7 @@ export class DocumentHost implements Documents {
       try {
         onChange({ document: document.name, dot, update })
       } catch (error) {
-        this.observer.failed('on-change-failed', error)
+        this.onFailure('hook/on-change-failed', error)
       }
     }
   }
@@ -491,7 +501,7 @@ export class DocumentHost implements Documents {
     try {
       agrees = await this.workers.agrees({ snapshot: undefined, tail: document.acceptedContent }, update, overlaps)
     } catch (error) {
-      this.observer.failed('content-check-failed', error)
+      this.onFailure('document/content-check-failed', error)
     }
     this.step({ type: 'content-compared', document: document.name, lane, agrees, nowMs: this.now() })
   }
@@ -516,7 +526,7 @@ export class DocumentHost implements Documents {
 
   /** Reports a subscriber that threw: a mistake of ours that must not reach the others. */
   subscriberFailed(error: unknown): void {
-    this.observer.failed('subscriber-failed', error)
+    this.onFailure('transport/subscriber-failed', error)
   }
 }
 

@@ -9,13 +9,21 @@ import pino from 'pino'
 
 export const LOG_EVENTS = {
   'access/open': 'Access is open: whoever reaches this machine from itself may do everything.',
+  'document/compaction-failed': 'A document could not be compacted; its snapshot and tail stay as they are.',
+  'document/content-check-failed': 'A comparison of content failed; the update was refused.',
+  'document/load-failed': 'A document could not be loaded.',
+  'hook/on-change-failed': 'The onChange hook threw.',
+  'hook/on-load-failed': 'The onLoad hook failed; the document was not served.',
   'http/failed': 'A request failed inside the replica.',
   'http/request': 'A request was answered.',
   'replica/drain-late': 'Draining took too long; the process ends without having finished.',
   'replica/ready': 'The replica serves.',
   'replica/start-failed': 'The replica could not start.',
   'replica/stopped': 'The replica has stopped; everything is on disk.',
+  'replica/stopped-by-disk': 'The disk reported an error; the process ends, and its next start verifies what is there.',
   'replica/stopping': 'The replica stops: clients are sent away and everything goes to disk.',
+  'storage/commit-failed': 'A commit failed; nothing of it was shown or acknowledged.',
+  'transport/subscriber-failed': 'A connection failed while it was told of changes; it was closed.',
 } as const
 
 export type LogEvent = keyof typeof LOG_EVENTS

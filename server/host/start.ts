@@ -23,11 +23,11 @@ import { openLog } from '../storage/log-client.js'
 import { createWebSocketServer } from '../transport/websocket-server.js'
 import type { Config, ConfigInput } from './config.js'
 import { parseConfig } from './config.js'
-import { DocumentHost, type DocumentHooks } from './document-host.js'
+import { type DocumentHooks, DocumentHost } from './document-host.js'
+import { createDocumentWork } from './document-work.js'
 import { createLog } from './log.js'
 import { Metrics } from './metrics.js'
 import { createMetricsPage } from './metrics-page.js'
-import { createDocumentWork } from './document-work.js'
 
 export interface ReplicaHooks extends DocumentHooks {
   /** Who is calling, and what may it do: instead of, or on top of, the token check of the configuration. */
@@ -92,7 +92,14 @@ export async function startReplica(config: Config, hooks: ReplicaHooks = {}): Pr
   })
   let state: 'ready' | 'draining' = 'ready'
 
-  const sockets = createWebSocketServer({ documents, authenticate, origins, metrics, log, now: () => performance.now() })
+  const sockets = createWebSocketServer({
+    documents,
+    authenticate,
+    origins,
+    metrics,
+    log,
+    now: () => performance.now(),
+  })
   const loadApi = async (): Promise<HttpApi> => {
     const { createHttpApi } = await import('../http/api.js')
     return createHttpApi({

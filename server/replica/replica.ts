@@ -169,7 +169,8 @@ export class Replica<S extends Source> {
   private durableHlc: HybridTime
   private readonly documents = new Map<string, OpenDocument>()
   private inFlight: InFlightOp<S>[] = []
-  private inFlightBytes = 0
+  /** Bytes of updates accepted and not yet durable. */
+  inFlightBytes = 0
   private readonly checking = new Map<OpenDocument, Map<object, Checking<S>>>()
   /** Changed documents that a tick may compact. */
   private readonly changed = new Set<OpenDocument>()
@@ -196,10 +197,6 @@ export class Replica<S extends Source> {
 
   get isWritable(): boolean {
     return this.writeProblem === undefined
-  }
-
-  get inFlightOps(): number {
-    return this.inFlight.length
   }
 
   get openDocuments(): ReadonlyMap<string, OpenDocument> {
