@@ -1,7 +1,6 @@
 /**
- * Snapshot and tail to one canonical update. Raw client bytes are never merged as bytes: an update may list its clients
- * in an order that `Y.mergeUpdates` does not expect, and content is then lost without an error. The way round a Y.Doc
- * is also the faster one. And it is not trusted either: what the new bytes load to must be the same document, by state
+ * Snapshot and tail to one canonical update. Raw client bytes are never merged as bytes: that needs updates which list their
+ * clients in descending order, and nothing obliges a client to. The way round a Y.Doc is also the faster one. And it is not trusted either: what the new bytes load to must be the same document, by state
  * vector and fingerprint, before anybody may replace the old ones. Some content loads and can then not be written again
  * (a value nested too deep to encode); such a document keeps its snapshot and tail, whole.
  */

@@ -4,7 +4,7 @@
  * a document, it must be the same document.
  */
 import fc from 'fast-check'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import * as Y from 'yjs'
 import { compact } from './compact.js'
 import { diff } from './diff.js'
@@ -12,6 +12,9 @@ import type { DocumentState } from './document-state.js'
 import { fingerprint, fingerprintOf } from './fingerprint.js'
 import { loadDocument } from './load.js'
 import { view } from './view.js'
+
+// Other suites share the machine: only a hang should fail for its time.
+vi.setConfig({ testTimeout: 30_000 })
 
 const ACTIONS = [
   'type',

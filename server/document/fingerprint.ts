@@ -7,8 +7,8 @@
  * - deleted items are left out (their content may be gone); the delete set stands for them;
  * - neighbours with consecutive ids count as one run, so that it does not matter where structs are split;
  * - map keys, object keys, clients and roots are sorted, and roots without live content do not exist;
- * - a value counts as it will be after one more encoding: `-0` in JSON is `0`, infinity is `null`, and keys that lib0
- *   turned into a prototype are no keys.
+ * - a value counts as it will be after one more encoding: `-0` in JSON is `0`, infinity is `null`, and keys that
+ *   decoding turned into a prototype are no keys.
  *
  * The state vector and delete set alone would miss two contents under one id, the very divergence this exists to show.
  */

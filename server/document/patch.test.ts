@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import * as Y from 'yjs'
 import { CausewayError } from '../../shared/errors/error.js'
 import type { DocumentState, ViewKind } from './document-state.js'
@@ -7,6 +7,9 @@ import { fingerprint } from './fingerprint.js'
 import { patch } from './patch.js'
 import { type PatchOperation, parsePatchOperations } from './patch-operation.js'
 import { view } from './view.js'
+
+// Other suites share the machine: only a hang should fail for its time.
+vi.setConfig({ testTimeout: 30_000 })
 
 const CLIENT = 77
 const EMPTY: DocumentState = { snapshot: undefined, tail: [] }

@@ -1,7 +1,7 @@
 /**
  * Carries out patch operations: one Yjs transaction, all or none, the same bytes for the same input. What goes wrong is
- * found before Yjs is called: its own errors come late, some of its methods print and go on, and an edit inside a
- * surrogate pair would leave copies different for good.
+ * found before Yjs is called, so that it can be named with its place in the request; an edit inside a surrogate pair,
+ * above all, would leave copies different for good.
  */
 import * as Y from 'yjs'
 import { assert, unreachable } from '../../shared/base/assert.js'

@@ -1,9 +1,12 @@
 import { once } from 'node:events'
 import { setImmediate } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, expect, test, vi } from 'vitest'
 import { CausewayError } from '../../shared/errors/error.js'
 import { WorkerPool, type WorkerPoolOptions } from './worker-pool.js'
+
+// Other suites share the machine: only a hang should fail for its time.
+vi.setConfig({ testTimeout: 30_000 })
 
 /** Tasks that do what real ones never should. They run in threads, as source; this is their type. */
 interface Tasks {

@@ -107,7 +107,7 @@ export class WorkerPool<Table extends TaskTable> {
   private readonly options: WorkerPoolOptions<Table>
   private readonly threads = new Set<Thread>()
   private readonly waiting: Record<Priority, Task[]> = { interactive: [], background: [] }
-  private readonly stats_: Partial<Record<keyof Table, TaskStats>> = {}
+  private readonly taskStats: Partial<Record<keyof Table, TaskStats>> = {}
   private interactiveInARow = 0
   private nextNumber = 1
   private killed = 0
@@ -156,7 +156,7 @@ export class WorkerPool<Table extends TaskTable> {
       waiting: { interactive: interactive.length, background: background.length },
       killed: this.killed,
       refused: this.refused,
-      tasks: structuredClone(this.stats_),
+      tasks: structuredClone(this.taskStats),
     }
   }
 
@@ -286,7 +286,7 @@ export class WorkerPool<Table extends TaskTable> {
     thread.task = undefined
     const waitMs = task.startedAt - task.enqueuedAt
     const runMs = performance.now() - task.startedAt
-    const stats: TaskStats = this.stats_[task.kind] ?? {
+    const stats: TaskStats = this.taskStats[task.kind] ?? {
       count: 0,
       failed: 0,
       waitMs: 0,
@@ -300,7 +300,7 @@ export class WorkerPool<Table extends TaskTable> {
     stats.longestWaitMs = Math.max(stats.longestWaitMs, waitMs)
     stats.runMs += runMs
     stats.longestRunMs = Math.max(stats.longestRunMs, runMs)
-    this.stats_[task.kind as keyof Table] = stats
+    this.taskStats[task.kind as keyof Table] = stats
     return task
   }
 }
