@@ -51,7 +51,7 @@ const TYPES: Readonly<Record<string, string>> = {
 }
 
 /** What the pages need, and no more. CodeMirror brings its rules in style elements. */
-export const PAGE_POLICY =
+const PAGE_POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 export async function startEchoServer({ port, delayMs, pages }: EchoServerOptions): Promise<EchoServer> {

@@ -32,9 +32,10 @@ function chooseAction(event: KeyboardEvent, actions: PageShortcuts): (() => unkn
   // By its place on the keyboard: with Alt, the letter itself may be a dead key.
   if (event.altKey && !event.ctrlKey && !event.metaKey && event.code === 'KeyN') return actions.create
   if (!mod || event.altKey) return undefined
-  if (event.key === 'k' && !event.shiftKey) return actions.search
-  if (event.key === '/') return actions.showKeys
-  if (event.key === 'z' && !event.shiftKey && !isInText(event.target)) return actions.undo
+  const key = event.key.toLowerCase()
+  if (key === 'k' && !event.shiftKey) return actions.search
+  if (key === '/') return actions.showKeys
+  if (key === 'z' && !event.shiftKey && !isInText(event.target)) return actions.undo
   return undefined
 }
 

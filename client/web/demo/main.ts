@@ -124,7 +124,7 @@ function render(): void {
   listView.show({ notes: filterNotes(notes, query), query, currentId, presences, isLoaded, nowMs })
   noteView.show(noteModel(id, note, notes, nowMs))
   peopleView.show({ me, presences, currentId, titleOf: (noteId) => titleOf(notebook.get(noteId)) })
-  statusView.show({ saved: workspace.saved, connection: workspace.list.connection })
+  statusView.show({ saved: workspace.saved, connection: workspace.connection })
   showDeleted(notebook.listDeleted(), nowMs, (deletedId) => {
     notebook.restore(deletedId)
     deletedDialog.close()
@@ -135,6 +135,7 @@ function render(): void {
 function noteModel(id: string | undefined, note: Note | undefined, notes: readonly Note[], nowMs: number): NoteModel {
   const { isLoaded, connection } = workspace.list
   if (workspace.current && (note || !isLoaded)) return { type: 'note', open: workspace.current, note, nowMs }
+  if (!isLoaded && connection.type === 'refused') return { type: 'blank', blank: 'refused' }
   if (!isLoaded) return { type: 'blank', blank: connection.type === 'offline' ? 'offline' : 'connecting' }
   if (id !== undefined) return { type: 'blank', blank: 'missing' }
   return { type: 'blank', blank: notes.length === 0 ? 'empty' : 'choose' }

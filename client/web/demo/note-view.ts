@@ -20,7 +20,7 @@ export type NoteModel =
   | { readonly type: 'blank'; readonly blank: Blank }
 
 /** Why there is no note on screen. */
-export type Blank = 'connecting' | 'offline' | 'empty' | 'choose' | 'missing'
+export type Blank = 'connecting' | 'offline' | 'refused' | 'empty' | 'choose' | 'missing'
 
 export class NoteView {
   private readonly actions: NoteActions
@@ -167,6 +167,8 @@ export class NoteView {
         return [element('p', { class: 'muted' }, 'Opening the notebook…')]
       case 'offline':
         return say('The server does not answer', 'The notebook opens by itself as soon as it does.')
+      case 'refused':
+        return say('The server refused this page', 'The sign above says why. A reload tries again.')
       case 'missing':
         return say('There is no such note', 'The address may be mistyped. All notes stand in the list.')
       case 'choose':

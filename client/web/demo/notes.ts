@@ -6,6 +6,7 @@
  * Entries come from other people's browsers: what has not the expected shape is left out or replaced, never trusted.
  */
 import * as Y from 'yjs'
+import { cutText } from './cut-text.js'
 
 export interface Note {
   readonly id: string
@@ -67,7 +68,7 @@ export class Notebook {
   create(by: string, title = ''): string {
     const id = randomId()
     const entry = new Y.Map<unknown>()
-    entry.set('title', title.slice(0, TITLE_LIMIT))
+    entry.set('title', cutText(title, TITLE_LIMIT))
     entry.set('editedAt', this.now())
     entry.set('editedBy', by)
     this.entries.set(id, entry)
@@ -75,13 +76,13 @@ export class Notebook {
   }
 
   rename(id: string, title: string, by: string): void {
-    if (this.get(id)?.title === title.slice(0, TITLE_LIMIT)) return
-    this.change(id, { title: title.slice(0, TITLE_LIMIT), editedAt: this.now(), editedBy: by })
+    if (this.get(id)?.title === cutText(title, TITLE_LIMIT)) return
+    this.change(id, { title: cutText(title, TITLE_LIMIT), editedAt: this.now(), editedBy: by })
   }
 
   /** Records that `by` edited the text, which now begins with `excerpt`. */
   touch(id: string, excerpt: string, by: string): void {
-    this.change(id, { excerpt: excerpt.slice(0, EXCERPT_LIMIT), editedAt: this.now(), editedBy: by })
+    this.change(id, { excerpt: cutText(excerpt, EXCERPT_LIMIT), editedAt: this.now(), editedBy: by })
   }
 
   delete(id: string, by: string): void {
@@ -125,16 +126,14 @@ export function filterNotes(notes: readonly Note[], query: string): Note[] {
 
 /** The first words of a Markdown text, without its marks: what the list shows below a title. */
 export function excerptOf(markdown: string): string {
-  return markdown
-    .slice(0, 4 * EXCERPT_LIMIT)
+  const text = cutText(markdown, 4 * EXCERPT_LIMIT)
     .replace(/^\s*(?:#{1,6}|>|[-*+]|\d+[.)]|```.*)\s+/gm, '')
     .replace(/\[([ xX])\]\s+/g, '')
     .replace(/\[([^\]]*)\]\([^)]*\)/g, '$1')
     .replace(/(\*\*|__|`+|~~)/g, '')
     .replace(/(^|\s)[*_](\S(?:.*?\S)?)[*_](?=\s|[.,;:!?]|$)/g, '$1$2')
     .replace(/\s+/g, ' ')
-    .trim()
-    .slice(0, EXCERPT_LIMIT)
+  return cutText(text.trim(), EXCERPT_LIMIT)
 }
 
 function foldText(text: string): string {
@@ -145,7 +144,7 @@ function readNote(id: string, entry: unknown): Note | undefined {
   if (!NOTE_ID.test(id) || !(entry instanceof Y.Map)) return undefined
   const text = (field: string, limit: number): string => {
     const value: unknown = entry.get(field)
-    return typeof value === 'string' ? value.slice(0, limit) : ''
+    return typeof value === 'string' ? cutText(value, limit) : ''
   }
   const time = (field: string): number => {
     const value: unknown = entry.get(field)

@@ -2,6 +2,7 @@
  * Who is here. Each tab is a person with a name and a colour, told to the others through presence (awareness), which is
  * never stored. What others send is checked before it is shown: a name of some length, a colour of the known form.
  */
+import { cutText } from './cut-text.js'
 import { recall, remember } from './remembered.js'
 
 export interface Person {
@@ -30,7 +31,7 @@ export const COLORS = [
   { name: 'Green', hex: '#15713a' },
 ] as const
 
-export const NAME_LIMIT = 40
+const NAME_LIMIT = 40
 
 const FIRST = ['Quiet', 'Brisk', 'Amber', 'Clever', 'Gentle', 'Bright', 'Steady', 'Merry', 'Swift', 'Kind']
 const SECOND = ['Heron', 'Otter', 'Finch', 'Badger', 'Curlew', 'Fox', 'Hare', 'Lynx', 'Plover', 'Seal', 'Wren', 'Ibis']
@@ -56,7 +57,7 @@ export function rememberName(name: string): void {
 }
 
 export function cleanName(name: string): string {
-  return name.replace(/\s+/g, ' ').trim().slice(0, NAME_LIMIT)
+  return cutText(name.replace(/\s+/g, ' ').trim(), NAME_LIMIT)
 }
 
 /** A person out of anything; `undefined` where the shape is wrong. */

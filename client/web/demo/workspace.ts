@@ -6,7 +6,7 @@ import * as Y from 'yjs'
 import { excerptOf, Notebook, noteDocument } from './notes.js'
 import type { Person } from './people.js'
 import type { SavedState } from './saved.js'
-import { SharedDocument } from './shared-document.js'
+import { type Connection, SharedDocument } from './shared-document.js'
 import { fillWelcomeNote, WELCOME_ID, welcomeFirstVisitor } from './welcome.js'
 
 const KEPT_NOTES = 8
@@ -67,16 +67,22 @@ export class Workspace {
 
   /** All documents of this tab as one answer: the least safe of them decides. */
   get saved(): SavedState {
-    const documents = [this.list, ...[...this.open.values()].map((note) => note.document)]
-    const changes = documents.reduce((sum, document) => sum + unsavedChanges(document), 0)
-    const needed = changes > 0 ? documents.filter((document) => document.hasUnsaved) : this.onScreen
-    if (needed.some((document) => document.saved.type === 'offline')) return { type: 'offline', changes }
-    return changes > 0 ? { type: 'saving', changes } : { type: 'saved' }
+    const changes = this.documents.reduce((sum, document) => sum + unsavedChanges(document), 0)
+    if (changes === 0) return this.onScreen.some(isOffline) ? { type: 'offline', changes } : { type: 'saved' }
+    const isWaiting = this.documents.some((document) => document.hasUnsaved && isOffline(document) && !isNew(document))
+    return isWaiting ? { type: 'offline', changes } : { type: 'saving', changes }
+  }
+
+  /** The worse connection of the list and the note on screen. */
+  get connection(): Connection {
+    const first = (type: Connection['type']) => this.onScreen.find((document) => document.connection.type === type)
+    const chosen = first('refused') ?? first('offline') ?? first('reconnecting')
+    return (chosen ?? this.list).connection
   }
 
   /** Whether closing the page now would lose something. */
   get hasUnsaved(): boolean {
-    return this.saved.type !== 'saved' && this.saved.changes > 0
+    return this.documents.some((document) => document.hasUnsaved)
   }
 
   setPerson(person: Person): void {
@@ -103,8 +109,14 @@ export class Workspace {
     return this.current
   }
 
+  private get documents(): SharedDocument[] {
+    return [this.list, ...[...this.open.values()].map((note) => note.document)]
+  }
+
+  /** A note whose first connection is under way says nothing yet: opening a note is no trouble. */
   private get onScreen(): SharedDocument[] {
-    return this.current ? [this.list, this.current.document] : [this.list]
+    const note = this.current?.document
+    return note && !isNew(note) ? [this.list, note] : [this.list]
   }
 
   private take(id: string): OpenNote {
@@ -146,6 +158,15 @@ export class Workspace {
       note.document.destroy()
     }
   }
+}
+
+function isOffline(document: SharedDocument): boolean {
+  return document.saved.type === 'offline'
+}
+
+/** The first connection is under way. */
+function isNew(document: SharedDocument): boolean {
+  return document.connection.type === 'connecting'
 }
 
 function unsavedChanges(document: SharedDocument): number {
