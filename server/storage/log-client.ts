@@ -3,127 +3,272 @@
  * one transaction (natural group commit); reads go to a reader thread with a connection of its own, so that neither
  * waits for the other's disk.
  *
- * Order of events, which the caller may rely on: a `load` includes every commit whose `onDone` had been called when it
- * was called, and nothing whose `onDone` has not been called when its promise resolves (persist before show). What was
- * committed in between stands above the answer's `position`; `figures.position` of each commit tells which.
+ * A read may see a commit before the writer's word of it has arrived here. It is held back until then: nothing is shown
+ * before its `onDone`.
  */
-import type { Dot } from '../../shared/clock/dot.js'
-import type { HybridTime } from '../../shared/clock/hybrid-clock.js'
-import type { VersionVector } from '../../shared/clock/version-vector.js'
+import path from 'node:path'
+import { assert, unreachable } from '../../shared/base/assert.js'
 import { CausewayError } from '../../shared/errors/error.js'
-import type { DocumentPage, ListOptions, SnapshotToSave, StoredDocument } from './stored-document.js'
+import type {
+  CommitFigures,
+  Log,
+  LogOptions,
+  LogStats,
+  PruneOptions,
+  PruneReport,
+  Recovered,
+  ScrubReport,
+} from './log.js'
+import {
+  type Answer,
+  type FromReader,
+  type FromWriter,
+  fromErrorMessage,
+  owned,
+  type PackedDocument,
+  type ToReader,
+  type ToWriter,
+  unpackDocument,
+} from './log-messages.js'
+import type { StoreFigures } from './log-store.js'
+import { LogThread } from './log-thread.js'
+import { isRecoverable } from './storage-error.js'
+import type { DocumentPage, ListOptions, LoadOptions, SnapshotToSave, StoredDocument } from './stored-document.js'
 
-export interface LogOptions {
-  /** Created where it is missing. One process at a time. */
-  readonly directory: string
-  readonly replicaName: string
-  /** 16 lower-case hex digits, drawn at this process start. */
-  readonly incarnation: string
-}
+export type {
+  CommitFigures,
+  Log,
+  LogOptions,
+  LogStats,
+  NamedDamage,
+  PruneOptions,
+  PruneReport,
+  Recovered,
+  ScrubReport,
+} from './log.js'
 
-/** What a start found on the disk. */
-export interface Recovered {
-  /** The newest origin that this disk wrote under, with its last durable seq: what the next `open` op names. */
-  readonly predecessor?: Dot
-  /** Contiguous heads per origin, without the entries that `open` ops imply. */
-  readonly vector: VersionVector
-  /** Greatest hlc on the disk; 0 where it is empty. */
-  readonly latestHlc: HybridTime
-  /** Last position of the log; 0 where it is empty. */
-  readonly position: number
-  readonly documents: number
-  /** Names of documents whose bytes are damaged: they are never served. */
-  readonly quarantined: readonly string[]
-  readonly verifiedOps: number
-  /** Present when the log is shorter than it once was (a cut write-ahead log, an old copy of the files): ops that were acknowledged are missing. */
-  readonly rolledBack?: { readonly from: number; readonly to: number }
-}
+/** What may wait for the disk; a single batch may be larger. */
+export const BACKLOG_BATCHES = 4_096
+export const BACKLOG_BYTES = 64 * 1024 * 1024
+/** Reads that may wait. */
+export const WAITING_READS = 16_384
 
-/** Figures of one durable batch. */
-export interface CommitFigures {
-  /** Position of the batch's first op; the others follow without gaps. */
-  readonly position: number
-  readonly ops: number
-  readonly bytes: number
-  /** Figures of the transaction that carried it, together with `batches - 1` others. */
-  readonly transaction: {
-    readonly batches: number
-    readonly ops: number
-    readonly rows: number
-    readonly bytes: number
-    readonly durationMs: number
-    /** The commit itself: writing the frames and waiting for the disk. */
-    readonly syncMs: number
-  }
-}
-
-export interface PruneOptions {
-  /** Bytes of op records to keep. */
-  readonly maxBytes: number
-  readonly maxAgeMs: number
-  readonly nowMs: number
-  /** No op above this vector goes: the majority-durable cut. */
-  readonly ceiling: VersionVector
-}
-
-export interface PruneReport {
-  readonly deletedOps: number
-  /** Every op up to this position is gone. */
-  readonly floor: number
-  /** Documents that hold the cut back until a snapshot is saved: at most `PRUNE_WANTED_LIMIT`. */
-  readonly wanted: readonly { readonly document: string; readonly generation: number; readonly position: number }[]
-}
-
-export interface LogStats {
-  /** Last durable position. */
-  readonly position: number
-  /** What was handed in and is not answered yet. */
-  readonly backlog: { readonly batches: number; readonly bytes: number }
-  readonly walBytes: number
-  readonly databaseBytes: number
-  /** Bytes of op records in the log. */
-  readonly logBytes: number
-  readonly quarantined: readonly string[]
-  readonly failed?: CausewayError
-}
-
-export interface ScrubReport {
-  readonly verifiedOps: number
-  readonly verifiedSnapshots: number
-  /** True when this slice ended a round over the whole set. */
-  readonly finishedRound: boolean
-  readonly damaged: readonly { readonly document?: string; readonly position?: number; readonly reason: string }[]
-}
-
-export interface Log {
-  readonly recovered: Recovered
-  /**
-   * Stores an encoded batch (`encodeOpBatch`), whose bytes then belong to the log, and calls `onDone` in the order of
-   * the commits: without an error when it is on disk. When one fails, it and every batch behind it get the same error
-   * (`storage/full`, `storage/read-only`: definite, later ones may succeed; `storage/failed`, `storage/damaged`: for
-   * ever), and only then is a new one accepted; `onDone` must not commit while it is told an error.
-   * Throws `storage/busy` (nothing was accepted: the batch's dots are free again).
-   */
-  commit(batch: Uint8Array, onDone: (error?: CausewayError, figures?: CommitFigures) => void): void
-  /** The document as of one moment; `undefined` where no op has touched it. Rejects with `document/unavailable`, `storage/busy`, `storage/failed`. */
-  load(document: string): Promise<StoredDocument | undefined>
-  /** Replaces the snapshot atomically; an older one than the present is refused with `request/invalid`. */
-  saveSnapshot(snapshot: SnapshotToSave): Promise<void>
-  list(options: ListOptions): Promise<DocumentPage>
-  prune(options: PruneOptions): Promise<PruneReport>
-  /** A consistent, verified copy of the database at `path`, which must not exist. */
-  backup(path: string): Promise<void>
-  /** Verifies the next slice of what is stored. */
-  scrub(): Promise<ScrubReport>
-  stats(): Promise<LogStats>
-  /** Finishes what was handed in, checkpoints, and gives the directory free. */
-  close(): Promise<void>
-}
+type Committed = Extract<FromWriter, { type: 'committed' }>
+type OnDone = (error?: CausewayError, figures?: CommitFigures) => void
 
 /**
  * Opens the log of a data directory in its own threads. Rejects with `storage/in-use`, `storage/read-only`,
  * `storage/full`, `storage/damaged`, `storage/too-new`, `storage/failed`, `config/invalid`.
  */
-export async function openLog(options: LogOptions): Promise<Log> {
-  throw new CausewayError('storage/failed', { directory: options.directory }, { message: 'not built yet' })
+export function openLog(options: LogOptions): Promise<Log> {
+  return new Promise((resolve, reject) => {
+    const log: LogClient = new LogClient({ ...options, directory: path.resolve(options.directory) }, (error) => {
+      if (error) {
+        void log.close().catch(() => {}) // The refusal says it all.
+        reject(error)
+      } else resolve(log)
+    })
+  })
+}
+
+class LogClient implements Log {
+  private readonly options: LogOptions
+  private readonly writer: LogThread<ToWriter, FromWriter>
+  private reader: LogThread<ToReader, FromReader> | undefined
+  private found: Recovered | undefined
+  /** Called once: with an error where the log could not be opened. */
+  private readonly onOpened: (error?: CausewayError) => void
+  /** Last durable position that was told. */
+  private position = 0
+  /** Commits that are not answered yet, oldest first. */
+  private pending: { readonly onDone: OnDone; readonly bytes: number }[] = []
+  private pendingBytes = 0
+  private epoch = 0
+  private isTellingFailure = false
+  private failure: CausewayError | undefined
+  private closing: Promise<void> | undefined
+  /** Reads that saw a commit whose `onDone` is still to come. */
+  private early: {
+    readonly position: number
+    readonly resolve: () => void
+    readonly reject: (error: Error) => void
+  }[] = []
+
+  constructor(options: LogOptions, onOpened: (error?: CausewayError) => void) {
+    this.options = options
+    this.onOpened = onOpened
+    const onMessage = (message: Parameters<LogClient['hear']>[0]): void => this.hear(message)
+    this.writer = new LogThread({ role: 'writer', options }, onMessage, (error) => this.fail(error))
+    this.reader = this.startReader()
+  }
+
+  get recovered(): Recovered {
+    assert(this.found, 'the log is open')
+    return this.found
+  }
+
+  commit(batch: Uint8Array, onDone: OnDone): void {
+    assert(!this.isTellingFailure, 'onDone must not commit while it is told a failure')
+    this.refuseWhenOver()
+    const bytes = batch.length
+    const isFull = this.pending.length >= BACKLOG_BATCHES || this.pendingBytes + bytes > BACKLOG_BYTES
+    if (isFull && this.pending.length > 0) {
+      throw new CausewayError('storage/busy', { batches: this.pending.length, bytes: this.pendingBytes })
+    }
+    const mine = owned(batch)
+    this.pending.push({ onDone, bytes })
+    this.pendingBytes += bytes
+    this.writer.post({ type: 'commit', epoch: this.epoch, batch: mine }, [mine.buffer])
+  }
+
+  async load(document: string, options: LoadOptions = {}): Promise<StoredDocument | undefined> {
+    const packed = await this.read<PackedDocument | undefined>((id) => ({ type: 'load', id, document, options }))
+    if (!packed) return undefined
+    if (packed.position > this.position) await this.reached(packed.position)
+    return unpackDocument(packed)
+  }
+
+  list(options: ListOptions): Promise<DocumentPage> {
+    return this.read((id) => ({ type: 'list', id, options }))
+  }
+
+  scrub(): Promise<ScrubReport> {
+    return this.read((id) => ({ type: 'scrub', id }))
+  }
+
+  backup(path: string): Promise<void> {
+    return this.read((id) => ({ type: 'backup', id, path }))
+  }
+
+  saveSnapshot(snapshot: SnapshotToSave): Promise<void> {
+    return this.write((id) => ({ type: 'save-snapshot', id, snapshot }))
+  }
+
+  async prune(options: PruneOptions): Promise<PruneReport> {
+    let deletedOps = 0
+    for (;;) {
+      // Slice by slice: commits get in between.
+      const slice: PruneReport = await this.write((id) => ({ type: 'prune', id, options }))
+      deletedOps += slice.deletedOps
+      if (!slice.more) return { ...slice, deletedOps }
+    }
+  }
+
+  async stats(): Promise<LogStats> {
+    const figures: StoreFigures = await this.write((id) => ({ type: 'figures', id }))
+    return {
+      ...figures,
+      backlog: { batches: this.pending.length, bytes: this.pendingBytes },
+    }
+  }
+
+  close(): Promise<void> {
+    this.closing ??= this.shutDown()
+    return this.closing
+  }
+
+  private async shutDown(): Promise<void> {
+    const { reader } = this
+    this.reader = undefined
+    // The reader first: it would keep the last checkpoint from truncating the write-ahead log.
+    await reader?.close((id) => ({ type: 'close', id }))
+    if (this.failure || !this.found) await this.writer.end()
+    else await this.writer.close((id) => ({ type: 'close', id }))
+  }
+
+  private hear(message: Exclude<FromWriter, Answer>): void {
+    switch (message.type) {
+      case 'opened':
+        this.found = message.recovered
+        this.position = message.recovered.position
+        this.onOpened()
+        break
+      case 'refused':
+        this.onOpened(fromErrorMessage(message.error))
+        break
+      case 'committed':
+        this.tellCommitted(message)
+        break
+      case 'commit-failed':
+        this.fail(fromErrorMessage(message.error))
+        break
+      default:
+        unreachable(message)
+    }
+  }
+
+  private tellCommitted({ position, counts, bytes, rows, durationMs, syncMs }: Committed): void {
+    const sum = (numbers: readonly number[]): number => numbers.reduce((left, right) => left + right, 0)
+    const ops = sum(counts)
+    const transaction = { batches: counts.length, ops, rows, bytes: sum(bytes), durationMs, syncMs }
+    const done = this.pending.splice(0, counts.length)
+    this.pendingBytes -= transaction.bytes
+    let first = position
+    for (const [index, { onDone }] of done.entries()) {
+      onDone(undefined, { position: first, ops: counts[index]!, bytes: bytes[index]!, transaction })
+      first += counts[index]!
+    }
+    this.position = position + ops - 1
+    const ready = this.early.filter((read) => read.position <= this.position)
+    if (ready.length > 0) this.early = this.early.filter((read) => !ready.includes(read))
+    for (const { resolve } of ready) resolve()
+  }
+
+  /** Everything that is on its way was built on what failed: it fails, too. */
+  private tellFailure(error: CausewayError): void {
+    const failed = this.pending
+    this.pending = []
+    this.pendingBytes = 0
+    this.epoch++
+    this.isTellingFailure = true
+    try {
+      for (const { onDone } of failed) onDone(error)
+    } finally {
+      this.isTellingFailure = false
+    }
+  }
+
+  /** For ever, unless a later commit may succeed. */
+  private fail(error: CausewayError): void {
+    const isFinal = !isRecoverable(error)
+    if (isFinal) this.failure ??= error
+    if (!this.found) this.onOpened(error)
+    this.tellFailure(error)
+    if (isFinal) for (const { reject } of this.early.splice(0)) reject(error)
+  }
+
+  private refuseWhenOver(): void {
+    if (this.failure) throw this.failure
+    if (this.closing !== undefined) throw new CausewayError('cell/draining')
+  }
+
+  private async write<Value>(ask: (id: number) => ToWriter): Promise<Value> {
+    this.refuseWhenOver()
+    return await this.writer.call(ask)
+  }
+
+  private async read<Value>(ask: (id: number) => ToReader): Promise<Value> {
+    this.refuseWhenOver()
+    this.reader ??= this.startReader()
+    if (this.reader.waiting >= WAITING_READS) throw new CausewayError('storage/busy', { reads: this.reader.waiting })
+    return await this.reader.call(ask)
+  }
+
+  /** Resolves once every commit up to `position` has been told. */
+  private reached(position: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.failure) reject(this.failure)
+      else this.early.push({ position, resolve, reject })
+    })
+  }
+
+  /** One that dies fails the reads that wait for it; the next read starts another. */
+  private startReader(): LogThread<ToReader, FromReader> {
+    const onDamaged = ({ document, reason }: Exclude<FromReader, Answer>): void => {
+      if (!this.failure) this.writer.post({ type: 'quarantine', document, reason })
+    }
+    return new LogThread({ role: 'reader', options: this.options }, onDamaged, () => {
+      this.reader = undefined
+    })
+  }
 }

@@ -46,6 +46,11 @@ export interface StoredDocument {
   readonly digest: { readonly count: number; readonly xor: Uint8Array }
 }
 
+export interface LoadOptions {
+  /** As of this position of the log, from the kept history, instead of now. `clock` and `digest` are still today's. */
+  readonly upTo?: number
+}
+
 /** One row of a listing. */
 export interface ListedDocument {
   readonly name: string

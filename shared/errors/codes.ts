@@ -182,6 +182,14 @@ export const ERROR_CODES = {
     close: 1011,
     exit: 1,
   },
+  'history/compacted': {
+    says: 'That moment lies before the history that is kept.',
+    retry: 'never',
+    outcome: definite,
+    http: 410,
+    close: 4410,
+    exit: 1,
+  },
   'internal/failure': {
     says: 'Something failed inside the replica; its log names it.',
     retry: 'later',

@@ -76,6 +76,7 @@ const ops: fc.Arbitrary<Op[]> = fc.array(fc.tuple(op, fc.nat({ max: 3 })), { max
   ),
 )
 
+const hex = (encoded: Uint8Array): string => Buffer.from(encoded).toString('hex')
 const numberOf = (name: OriginId): number => ORIGINS.indexOf(name)
 const originOf = (number: number): OriginId => {
   const name = ORIGINS[number]
@@ -122,7 +123,7 @@ describe('canonical form', () => {
     fc.assert(
       fc.property(op, (one) => {
         const turned = { ...one, deps: new Map([...one.deps].reverse()) }
-        expect(encodeOpCanonical(turned)).toEqual(encodeOpCanonical(one))
+        expect(hex(encodeOpCanonical(turned))).toBe(hex(encodeOpCanonical(one)))
       }),
     )
   })
@@ -131,9 +132,7 @@ describe('canonical form', () => {
     fc.assert(
       fc.property(op, op, (left, right) => {
         const asText = (one: Op) => JSON.stringify({ ...one, deps: [...one.deps].sort() })
-        expect(Buffer.from(encodeOpCanonical(left)).equals(encodeOpCanonical(right))).toBe(
-          asText(left) === asText(right),
-        )
+        expect(hex(encodeOpCanonical(left)) === hex(encodeOpCanonical(right))).toBe(asText(left) === asText(right))
       }),
     )
   })
@@ -162,7 +161,7 @@ describe('hostile bytes', () => {
     )
     fc.assert(
       fc.property(op, (one) => {
-        const whole = encodeOpRecord(one, numberOf)
+        const whole = encodeOpRecord(one, numberOf).slice()
         for (let end = 0; end < whole.length; end++) {
           expect(() => decodeOpRecord(whole.subarray(0, end), originOf)).toThrow(CausewayError)
         }
@@ -303,8 +302,6 @@ describe('recorded bytes of version 1', () => {
     parts: [{ document: 'x', generation: 2, update: new Uint8Array([9]) }],
   }
   const typed = edit({ dot: { origin: A, seq: 43 }, deps: new Map([[B, 40]]), hlc: 1020 as HybridTime })
-  const hex = (encoded: Uint8Array): string => Buffer.from(encoded).toString('hex')
-
   test('batch', () => {
     expect(hex(encodeOpBatch([opened, moved, typed]))).toBe(
       `010212612e3030303030303030303030303030306612622e303030303030303030303030303031660201780a7465616d2f6e6f7465730309002980100101280601010128012901000201090c4501010003010203`,

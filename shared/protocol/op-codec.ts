@@ -16,13 +16,13 @@
  * Decoders take anything and throw `protocol/bad-message`; encoders assert, since a bad op here is our own mistake.
  */
 import * as decoding from 'lib0/decoding'
-import * as encoding from 'lib0/encoding'
 import { assert } from '../base/assert.js'
 import { type Dot, isOrigin, type OriginId } from '../clock/dot.js'
 import type { HybridTime } from '../clock/hybrid-clock.js'
 import type { VersionVector } from '../clock/version-vector.js'
 import { CausewayError } from '../errors/error.js'
 import type { Op, Part } from './op.js'
+import { OpWriter } from './op-writer.js'
 
 /** 1: the first form. */
 const FORMAT_VERSION = 1
@@ -47,9 +47,9 @@ const SAME_DEPS = 8
 
 const NO_DEPS: VersionVector = new Map()
 
-type WriteOrigin = (encoder: encoding.Encoder, origin: OriginId) => void
+type WriteOrigin = (out: OpWriter, origin: OriginId) => void
 type ReadOrigin = (decoder: decoding.Decoder) => OriginId
-type WriteDocument = (encoder: encoding.Encoder, document: string) => void
+type WriteDocument = (out: OpWriter, document: string) => void
 type ReadDocument = (decoder: decoding.Decoder) => string
 
 /** Encodes ops in order, in a form that stands alone. At most `OP_LIMITS.batchOps`, of `OP_LIMITS.batchBytes` together. */
@@ -57,9 +57,9 @@ export function encodeOpBatch(ops: readonly Op[]): Uint8Array {
   assert(ops.length <= OP_LIMITS.batchOps, 'too many ops for a batch')
   const origins = new Table<OriginId>()
   const documents = new Table<string>()
-  const writeOrigin: WriteOrigin = (encoder, origin) => encoding.writeVarUint(encoder, origins.intern(origin))
-  const writeDocument: WriteDocument = (encoder, name) => encoding.writeVarUint(encoder, documents.intern(name))
-  const body = emptied(bodyScratch)
+  const writeOrigin: WriteOrigin = (out, origin) => out.varUint(origins.intern(origin))
+  const writeDocument: WriteDocument = (out, name) => out.varUint(documents.intern(name))
+  const body = bodyWriter.reset()
   let origin: OriginId | undefined
   let seq = 0
   let hlc = 0
@@ -68,12 +68,9 @@ export function encodeOpBatch(ops: readonly Op[]): Uint8Array {
   for (const op of ops) {
     const isNext = op.dot.origin === origin && op.dot.seq === seq + 1
     const isSameDeps = op.deps === deps || sameVector(op.deps, deps)
-    encoding.writeUint8(
-      body,
-      KINDS.indexOf(op.kind) | (isNext ? NEXT_OF_SAME_ORIGIN : 0) | (isSameDeps ? SAME_DEPS : 0),
-    )
+    body.byte(KINDS.indexOf(op.kind) | (isNext ? NEXT_OF_SAME_ORIGIN : 0) | (isSameDeps ? SAME_DEPS : 0))
     if (!isNext) writeDot(body, op.dot, writeOrigin)
-    encoding.writeVarInt(body, op.hlc - hlc)
+    body.varInt(op.hlc - hlc)
     if (!isSameDeps) {
       depsEntries += op.deps.size
       writeDepsDelta(body, deps, op.deps, writeOrigin)
@@ -85,14 +82,15 @@ export function encodeOpBatch(ops: readonly Op[]): Uint8Array {
     deps = op.deps
   }
   assert(depsEntries <= OP_LIMITS.batchDepsEntries, 'too many deps for a batch')
-  const batch = emptied(scratch)
-  encoding.writeUint8(batch, FORMAT_VERSION)
+  const batch = writer.reset()
+  batch.byte(FORMAT_VERSION)
   origins.write(batch)
   documents.write(batch)
-  encoding.writeVarUint(batch, ops.length)
-  encoding.writeUint8Array(batch, taken(body))
-  assert(encoding.length(batch) <= OP_LIMITS.batchBytes, 'batch too large')
-  return taken(batch)
+  batch.varUint(ops.length)
+  batch.raw(body.view())
+  const bytes = batch.take()
+  assert(bytes.length <= OP_LIMITS.batchBytes, 'batch too large')
+  return bytes
 }
 
 /** The ops of a batch. Updates are views of `bytes`. Throws `protocol/bad-message`. */
@@ -127,9 +125,12 @@ export function decodeOpBatch(bytes: Uint8Array): Op[] {
   })
 }
 
-/** Encodes an op for a replica's file; `intern` gives the number that the file knows an origin by. */
+/**
+ * Encodes an op for a replica's file; `intern` gives the number that the file knows an origin by. The bytes are a view
+ * that holds until an op is encoded again.
+ */
 export function encodeOpRecord(op: Op, intern: (origin: OriginId) => number): Uint8Array {
-  const writeOrigin: WriteOrigin = (encoder, origin) => encoding.writeVarUint(encoder, intern(origin))
+  const writeOrigin: WriteOrigin = (out, origin) => out.varUint(intern(origin))
   return encodeAbsolute(op, op.deps, writeOrigin)
 }
 
@@ -145,60 +146,39 @@ export function decodeOpRecord(bytes: Uint8Array, originOf: (number: number) => 
   })
 }
 
-/** The form that the chain hashes: equal for equal ops, at every replica. */
-export function encodeOpCanonical(op: Op): Uint8Array {
+/** The form that the chain hashes, behind `prefix`: equal for equal ops, at every replica. A view, as above. */
+export function encodeOpCanonical(op: Op, prefix: Uint8Array = NOTHING): Uint8Array {
   const deps = op.deps.size < 2 ? op.deps : new Map([...op.deps].sort(([left], [right]) => (left < right ? -1 : 1)))
-  return encodeAbsolute(op, deps, writeText)
+  return encodeAbsolute(op, deps, writeText, prefix)
 }
 
-function encodeAbsolute(op: Op, deps: VersionVector, writeOrigin: WriteOrigin): Uint8Array {
-  const encoder = emptied(scratch)
-  encoding.writeUint8(encoder, FORMAT_VERSION)
-  encoding.writeUint8(encoder, KINDS.indexOf(op.kind))
-  writeDot(encoder, op.dot, writeOrigin)
-  encoding.writeVarUint(encoder, op.hlc)
-  writeDepsDelta(encoder, NO_DEPS, deps, writeOrigin)
-  writeBody(encoder, op, writeOrigin, writeText)
-  return taken(encoder)
+const NOTHING: Uint8Array = new Uint8Array()
+
+function encodeAbsolute(
+  op: Op,
+  deps: VersionVector,
+  writeOrigin: WriteOrigin,
+  prefix: Uint8Array = NOTHING,
+): Uint8Array {
+  const out = writer.reset()
+  out.raw(prefix)
+  out.byte(FORMAT_VERSION)
+  out.byte(KINDS.indexOf(op.kind))
+  writeDot(out, op.dot, writeOrigin)
+  out.varUint(op.hlc)
+  writeDepsDelta(out, NO_DEPS, deps, writeOrigin)
+  writeBody(out, op, writeOrigin, writeText)
+  return out.view()
 }
 
-/** Encoders that live on: making one costs as much as encoding a small op. */
-const scratch = encoding.createEncoder()
-const bodyScratch = encoding.createEncoder()
-const SCRATCH_LIMIT_BYTES = 64 * 1024
+const writeText = (out: OpWriter, text: string): void => out.text(text)
 
-function emptied(encoder: encoding.Encoder): encoding.Encoder {
-  encoder.cpos = 0
-  encoder.bufs = []
-  if (encoder.cbuf.length > SCRATCH_LIMIT_BYTES) encoder.cbuf = new Uint8Array(SCRATCH_LIMIT_BYTES)
-  return encoder
-}
+const writer = new OpWriter()
+const bodyWriter = new OpWriter()
 
-function taken(encoder: encoding.Encoder): Uint8Array {
-  const bytes = encoding.toUint8Array(encoder)
-  emptied(encoder)
-  return bytes
-}
-
-const SHORT_TEXT = 96
-
-/** The bytes of `writeVarString`, several times faster for short ASCII, which most names are. */
-function writeText(encoder: encoding.Encoder, text: string): void {
-  if (isShortAscii(text)) {
-    encoding.writeUint8(encoder, text.length)
-    for (let index = 0; index < text.length; index++) encoding.writeUint8(encoder, text.charCodeAt(index))
-  } else encoding.writeVarString(encoder, text)
-}
-
-function isShortAscii(text: string): boolean {
-  if (text.length > SHORT_TEXT) return false
-  for (let index = 0; index < text.length; index++) if (text.charCodeAt(index) > 0x7f) return false
-  return true
-}
-
-function writeDot(encoder: encoding.Encoder, dot: Dot, writeOrigin: WriteOrigin): void {
-  writeOrigin(encoder, dot.origin)
-  encoding.writeVarUint(encoder, dot.seq)
+function writeDot(out: OpWriter, dot: Dot, writeOrigin: WriteOrigin): void {
+  writeOrigin(out, dot.origin)
+  out.varUint(dot.seq)
 }
 
 function readDot(decoder: decoding.Decoder, readOrigin: ReadOrigin): Dot {
@@ -209,12 +189,7 @@ function readDot(decoder: decoding.Decoder, readOrigin: ReadOrigin): Dot {
 }
 
 /** Entries that differ; a seq of 0 says that the entry is gone. */
-function writeDepsDelta(
-  encoder: encoding.Encoder,
-  from: VersionVector,
-  to: VersionVector,
-  writeOrigin: WriteOrigin,
-): void {
+function writeDepsDelta(out: OpWriter, from: VersionVector, to: VersionVector, writeOrigin: WriteOrigin): void {
   assert(to.size <= OP_LIMITS.deps, 'too many deps')
   let changed = 0
   for (const [origin, seq] of to) {
@@ -222,9 +197,9 @@ function writeDepsDelta(
     if (from.get(origin) !== seq) changed++
   }
   for (const origin of from.keys()) if (!to.has(origin)) changed++
-  encoding.writeVarUint(encoder, changed)
-  for (const [origin, seq] of to) if (from.get(origin) !== seq) writeDot(encoder, { origin, seq }, writeOrigin)
-  for (const origin of from.keys()) if (!to.has(origin)) writeDot(encoder, { origin, seq: 0 }, writeOrigin)
+  out.varUint(changed)
+  for (const [origin, seq] of to) if (from.get(origin) !== seq) writeDot(out, { origin, seq }, writeOrigin)
+  for (const origin of from.keys()) if (!to.has(origin)) writeDot(out, { origin, seq: 0 }, writeOrigin)
 }
 
 function readDepsDelta(decoder: decoding.Decoder, from: VersionVector, readOrigin: ReadOrigin): VersionVector {
@@ -241,20 +216,20 @@ function readDepsDelta(decoder: decoding.Decoder, from: VersionVector, readOrigi
   return to
 }
 
-function writeBody(encoder: encoding.Encoder, op: Op, writeOrigin: WriteOrigin, writeDocument: WriteDocument): void {
+function writeBody(out: OpWriter, op: Op, writeOrigin: WriteOrigin, writeDocument: WriteDocument): void {
   if (op.kind === 'open') {
-    encoding.writeUint8(encoder, op.predecessor ? 1 : 0)
-    if (op.predecessor) writeDot(encoder, op.predecessor, writeOrigin)
+    out.byte(op.predecessor ? 1 : 0)
+    if (op.predecessor) writeDot(out, op.predecessor, writeOrigin)
     return
   }
-  if (op.kind === 're-originated') writeDot(encoder, op.was, writeOrigin)
+  if (op.kind === 're-originated') writeDot(out, op.was, writeOrigin)
   assert(op.parts.length >= 1 && op.parts.length <= OP_LIMITS.parts, 'an op has 1 to 1,024 parts')
-  encoding.writeVarUint(encoder, op.parts.length)
+  out.varUint(op.parts.length)
   for (const part of op.parts) {
     assert(part.update.length <= OP_LIMITS.updateBytes, 'update too large')
-    writeDocument(encoder, part.document)
-    encoding.writeVarUint(encoder, part.generation)
-    encoding.writeVarUint8Array(encoder, part.update)
+    writeDocument(out, part.document)
+    out.varUint(part.generation)
+    out.varBytes(part.update)
   }
 }
 
@@ -316,9 +291,9 @@ class Table<Value extends string> {
     return next
   }
 
-  write(encoder: encoding.Encoder): void {
-    encoding.writeVarUint(encoder, this.numbers.size)
-    for (const value of this.numbers.keys()) writeText(encoder, value)
+  write(out: OpWriter): void {
+    out.varUint(this.numbers.size)
+    for (const value of this.numbers.keys()) out.text(value)
   }
 }
 

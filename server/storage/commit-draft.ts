@@ -1,0 +1,103 @@
+/**
+ * A commit while it is being made. It writes the ops as it meets them, and gathers on copies what changes once per
+ * commit (origins, documents, the end of the log), so that a commit that fails leaves no trace in memory.
+ */
+import { type OriginId, replicaNameOf } from '../../shared/clock/dot.js'
+import type { Op } from '../../shared/protocol/op.js'
+import { encodeOpRecord } from '../../shared/protocol/op-codec.js'
+import { advanceClock, type DocumentState, keyOf, xorInto } from './document-row.js'
+import { CHAIN_BYTES, checksumOf, type Link, linkColumns, type OpRow } from './op-row.js'
+import { type Origin, OriginDrafts } from './origin-table.js'
+
+/** The end of the log. */
+export interface Head {
+  readonly position: number
+  /** Greatest hlc of all ops. */
+  readonly hlc: number
+  /** Bytes of all records ever written. */
+  readonly total: number
+}
+
+/** What is durable, as a commit reads it. */
+export interface Committed {
+  readonly head: Head
+  readonly origins: ReadonlyMap<OriginId, Origin>
+  readonly lastDocument: number
+  /** The committed state of one life of a document. */
+  document(name: string, generation: number): DocumentState | undefined
+}
+
+export interface NewOpRow extends OpRow {
+  readonly total: number
+}
+
+export class CommitDraft {
+  private readonly committed: Committed
+  readonly origins: OriginDrafts
+  readonly documents = new Map<string, DocumentState>()
+  lastDocument: number
+  head: Head
+
+  /** `own`: this process's origin. */
+  constructor(committed: Committed, own: OriginId) {
+    this.committed = committed
+    this.origins = new OriginDrafts(committed.origins, own)
+    this.lastDocument = committed.lastDocument
+    this.head = committed.head
+  }
+
+  /** Adds the next op of the log and returns its row, whose `chain` changes with the next op of that origin. */
+  add(op: Op): NewOpRow {
+    const position = this.head.position + 1
+    const { id: origin, chain } = this.origins.advance(op, position)
+    const record = encodeOpRecord(op, this.origins.intern)
+    const { document, previous, more } = linkColumns(op.kind === 'open' ? [] : this.touch(op, position, chain))
+    const { seq } = op.dot
+    const total = this.head.total + record.length
+    this.head = { position, hlc: Math.max(this.head.hlc, op.hlc), total }
+    const checksum = checksumOf({ position, document, previous, more, chain, record })
+    return { position, origin, seq, hlc: op.hlc, chain, document, previous, more, checksum, total, record }
+  }
+
+  /** Counts an op in every document that it touches, and links it to the op before it there. */
+  private touch(op: Exclude<Op, { kind: 'open' }>, position: number, chain: Uint8Array): Link[] {
+    const links: Link[] = []
+    for (const { document, generation, update } of op.parts) {
+      const state = this.draft(document, generation, position)
+      state.bytes += update.length
+      // A second part of this op for the same document.
+      if (state.last === position) continue
+      links.push({ document: state.id, previous: state.last })
+      state.last = position
+      state.count++
+      xorInto(state.digest, chain)
+      state.clock = advanceClock(state.clock, replicaNameOf(op.dot.origin), op.dot.seq)
+      if (state.updated < op.hlc) state.updated = op.hlc
+    }
+    return links
+  }
+
+  private draft(name: string, generation: number, position: number): DocumentState {
+    const key = keyOf(name, generation)
+    let draft = this.documents.get(key)
+    if (draft) return draft
+    const committed = this.committed.document(name, generation)
+    draft = committed
+      ? { ...committed, digest: new Uint8Array(committed.digest) }
+      : {
+          id: ++this.lastDocument,
+          name,
+          generation,
+          first: position,
+          last: 0,
+          count: 0,
+          digest: new Uint8Array(CHAIN_BYTES),
+          clock: [],
+          bytes: 0,
+          updated: 0,
+          isNew: true,
+        }
+    this.documents.set(key, draft)
+    return draft
+  }
+}

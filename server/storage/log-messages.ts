@@ -1,0 +1,132 @@
+/** What the main thread and the two log threads say to each other. */
+import type { Dot, OriginId } from '../../shared/clock/dot.js'
+import type { HybridTime } from '../../shared/clock/hybrid-clock.js'
+import type { ErrorCodeName } from '../../shared/errors/codes.js'
+import { CausewayError, type ErrorDetails } from '../../shared/errors/error.js'
+import type { LogOptions, PruneOptions, Recovered } from './log.js'
+import type { ListOptions, LoadOptions, Snapshot, SnapshotToSave, StoredDocument } from './stored-document.js'
+
+/** Which thread a worker is. */
+export interface LogWorkerData {
+  readonly role: 'writer' | 'reader'
+  readonly options: LogOptions
+}
+
+/** In the order in which they are sent. */
+export type ToWriter =
+  /** `epoch` rises with every failure: what was sent before the main thread knew of it fails, too. */
+  | { readonly type: 'commit'; readonly epoch: number; readonly batch: Uint8Array }
+  | { readonly type: 'quarantine'; readonly document: string; readonly reason: string }
+  | { readonly type: 'save-snapshot'; readonly id: number; readonly snapshot: SnapshotToSave }
+  | { readonly type: 'prune'; readonly id: number; readonly options: PruneOptions }
+  | { readonly type: 'figures'; readonly id: number }
+  | { readonly type: 'close'; readonly id: number }
+
+export type ToReader =
+  | { readonly type: 'load'; readonly id: number; readonly document: string; readonly options: LoadOptions }
+  | { readonly type: 'list'; readonly id: number; readonly options: ListOptions }
+  | { readonly type: 'scrub'; readonly id: number }
+  | { readonly type: 'backup'; readonly id: number; readonly path: string }
+  | { readonly type: 'close'; readonly id: number }
+
+/** Answers a message by its `id`. */
+export type Answer =
+  | { readonly type: 'answered'; readonly id: number; readonly value: unknown }
+  | { readonly type: 'failed'; readonly id: number; readonly error: ErrorMessage }
+
+export type FromWriter =
+  | Answer
+  | { readonly type: 'opened'; readonly recovered: Recovered }
+  | { readonly type: 'refused'; readonly error: ErrorMessage }
+  /** The oldest `counts.length` commits are durable; their ops follow each other from `position` on. */
+  | {
+      readonly type: 'committed'
+      readonly position: number
+      readonly counts: readonly number[]
+      readonly bytes: readonly number[]
+      readonly rows: number
+      readonly durationMs: number
+      readonly syncMs: number
+    }
+  | { readonly type: 'commit-failed'; readonly error: ErrorMessage }
+
+export type FromReader = Answer | { readonly type: 'damaged'; readonly document: string; readonly reason: string }
+
+/** An error between threads, which carry only plain objects. */
+export interface ErrorMessage {
+  readonly code: ErrorCodeName
+  readonly message: string
+  readonly details: ErrorDetails
+}
+
+export function toErrorMessage({ code, message, details, cause }: CausewayError): ErrorMessage {
+  const reason = cause instanceof Error ? { cause: `${cause.name}: ${cause.message}` } : {}
+  return { code, message, details: { ...details, ...reason } }
+}
+
+export function fromErrorMessage({ code, message, details }: ErrorMessage): CausewayError {
+  return new CausewayError(code, details, { message })
+}
+
+/** A loaded document as few large pieces: threads hand over buffers at no cost, but copy objects one by one. */
+export interface PackedDocument extends Omit<StoredDocument, 'snapshot' | 'tail'> {
+  readonly snapshot: Snapshot | undefined
+  readonly origins: readonly OriginId[]
+  /** Five numbers per update of the tail: position, index in `origins`, seq, hlc, size. */
+  readonly numbers: Float64Array<ArrayBuffer>
+  readonly updates: Uint8Array<ArrayBuffer>
+}
+
+const NUMBERS = 5
+
+export function packDocument({ snapshot, tail, ...rest }: StoredDocument): PackedDocument {
+  const origins = new Map<OriginId, number>()
+  const numbers = new Float64Array(NUMBERS * tail.length)
+  const updates = new Uint8Array(tail.reduce((sum, { update }) => sum + update.length, 0))
+  let end = 0
+  for (const [index, { position, dot, hlc, update }] of tail.entries()) {
+    const origin = origins.get(dot.origin) ?? origins.size
+    origins.set(dot.origin, origin)
+    numbers.set([position, origin, dot.seq, hlc, update.length], NUMBERS * index)
+    updates.set(update, end)
+    end += update.length
+  }
+  return {
+    ...rest,
+    snapshot: snapshot && { ...snapshot, update: owned(snapshot.update) },
+    origins: [...origins.keys()],
+    numbers,
+    updates,
+  }
+}
+
+/** The buffers that may change hands with a packed document. */
+export function buffersOf({ snapshot, numbers, updates }: PackedDocument): ArrayBuffer[] {
+  const snapshotBuffer = snapshot ? [snapshot.update.buffer as ArrayBuffer] : []
+  return [numbers.buffer, updates.buffer, ...snapshotBuffer]
+}
+
+export function unpackDocument({ snapshot, origins, numbers, updates, ...rest }: PackedDocument): StoredDocument {
+  const tail = []
+  let start = 0
+  for (let at = 0; at < numbers.length; at += NUMBERS) {
+    const [position, origin, seq, hlc, size] = numbers.subarray(at, at + NUMBERS) as unknown as [
+      number,
+      number,
+      number,
+      number,
+      number,
+    ]
+    const dot: Dot = { origin: origins[origin]!, seq }
+    tail.push({ position, dot, hlc: hlc as HybridTime, update: updates.subarray(start, start + size) })
+    start += size
+  }
+  return { ...rest, ...(snapshot && { snapshot }), tail }
+}
+
+/** Bytes with a buffer of their own: what SQLite's binding returns, or a caller hands in, may be part of a larger one. */
+export function owned(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  const { buffer, byteLength } = bytes
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) return new Uint8Array(buffer)
+  return new Uint8Array(bytes)
+}

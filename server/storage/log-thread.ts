@@ -1,0 +1,88 @@
+/** One of the log's threads as the main thread holds it: questions with answers, and what happens when it dies. */
+import { Worker } from 'node:worker_threads'
+import { CausewayError } from '../../shared/errors/error.js'
+import { type Answer, fromErrorMessage, type LogWorkerData } from './log-messages.js'
+
+interface Call {
+  readonly resolve: (value: unknown) => void
+  readonly reject: (error: CausewayError) => void
+}
+
+export class LogThread<To extends { readonly type: string }, From extends { readonly type: string }> {
+  private readonly worker: Worker
+  private readonly calls = new Map<number, Call>()
+  private lastCall = 0
+  private isOver = false
+
+  /** `onMessage` gets what answers no call; `onDeath` is called once, unless the thread was to end. */
+  constructor(
+    data: LogWorkerData,
+    onMessage: (message: Exclude<From, Answer>) => void,
+    onDeath: (error: CausewayError) => void,
+  ) {
+    this.worker = new Worker(new URL(import.meta.resolve('#workers/log-worker')), { workerData: data })
+    this.worker.on('message', (message: From | Answer) => {
+      if (!this.settle(message)) onMessage(message as Exclude<From, Answer>)
+    })
+    const die = (cause: unknown): void => {
+      if (this.isOver) return
+      this.isOver = true
+      const code = data.role === 'writer' ? 'storage/failed' : 'document/unavailable'
+      const error = new CausewayError(code, { thread: data.role, reason: String(cause) }, { cause })
+      onDeath(error)
+      this.rejectAll(error)
+    }
+    this.worker.on('error', die)
+    this.worker.on('messageerror', die)
+    this.worker.on('exit', (code) => die(new Error(`the thread ended with code ${code}`)))
+  }
+
+  get waiting(): number {
+    return this.calls.size
+  }
+
+  post(message: To, transfer: readonly ArrayBuffer[] = []): void {
+    this.worker.postMessage(message, transfer)
+  }
+
+  /** Asks, and resolves with the answer. */
+  call<Value>(ask: (id: number) => To): Promise<Value> {
+    return new Promise((resolve, reject) => {
+      const id = ++this.lastCall
+      this.calls.set(id, { resolve: resolve as (value: unknown) => void, reject })
+      this.post(ask(id))
+    })
+  }
+
+  private rejectAll(error: CausewayError): void {
+    for (const { reject } of this.calls.values()) reject(error)
+    this.calls.clear()
+  }
+
+  /** Asks the thread to close and waits until it has gone; its death now is no failure. */
+  async close(ask: (id: number) => To): Promise<void> {
+    this.isOver = true
+    const gone = new Promise((resolve) => this.worker.once('exit', resolve))
+    try {
+      await Promise.race([this.call(ask), gone])
+    } finally {
+      await this.end()
+    }
+  }
+
+  async end(): Promise<void> {
+    this.isOver = true
+    await this.worker.terminate()
+    this.rejectAll(new CausewayError('cell/draining'))
+  }
+
+  private settle(message: From | Answer): boolean {
+    if (message.type !== 'answered' && message.type !== 'failed') return false
+    const answer = message as Answer
+    const call = this.calls.get(answer.id)
+    this.calls.delete(answer.id)
+    if (answer.type === 'answered') call?.resolve(answer.value)
+    else call?.reject(fromErrorMessage(answer.error))
+    return true
+  }
+}

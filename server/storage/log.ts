@@ -1,0 +1,133 @@
+/**
+ * The durable op log as the main thread sees it.
+ *
+ * Order of events, which the caller may rely on: a `load` includes every commit whose `onDone` had been called when it
+ * was called, and nothing whose `onDone` has not been called when its promise resolves (persist before show). What was
+ * committed in between stands above the answer's `position`; `figures.position` of each commit tells which.
+ */
+import type { Dot } from '../../shared/clock/dot.js'
+import type { HybridTime } from '../../shared/clock/hybrid-clock.js'
+import type { VersionVector } from '../../shared/clock/version-vector.js'
+import type { CausewayError } from '../../shared/errors/error.js'
+import type { DocumentPage, ListOptions, LoadOptions, SnapshotToSave, StoredDocument } from './stored-document.js'
+
+export interface LogOptions {
+  /** Created where it is missing. One process at a time. */
+  readonly directory: string
+  readonly replicaName: string
+  /** 16 lower-case hex digits, drawn at this process start. */
+  readonly incarnation: string
+}
+
+/** Something stored that is not what was stored, and a document that it may concern. */
+export interface NamedDamage {
+  readonly document?: string
+  readonly position: number
+  readonly reason: string
+}
+
+/** What a start found on the disk. */
+export interface Recovered {
+  /** The newest origin that this disk wrote under, with its last durable seq: what the next `open` op names. */
+  readonly predecessor?: Dot
+  /** Contiguous heads per origin, without the entries that `open` ops imply. */
+  readonly vector: VersionVector
+  /** Greatest hlc on the disk; 0 where it is empty. */
+  readonly latestHlc: HybridTime
+  /** Last position of the log; 0 where it is empty. */
+  readonly position: number
+  readonly documents: number
+  /** Names of documents whose bytes are damaged: they are never served. */
+  readonly quarantined: readonly string[]
+  readonly verifiedOps: number
+  /** What their verification found; a document is quarantined only where it cannot be loaded. */
+  readonly damaged: readonly NamedDamage[]
+  /** Present when the log is shorter than it once was (a cut write-ahead log, an old copy of the files): ops that were acknowledged are missing. */
+  readonly rolledBack?: { readonly from: number; readonly to: number }
+}
+
+/** Figures of one durable batch. */
+export interface CommitFigures {
+  /** Position of the batch's first op; the others follow without gaps. */
+  readonly position: number
+  readonly ops: number
+  readonly bytes: number
+  /** Figures of the transaction that carried it, together with `batches - 1` others. */
+  readonly transaction: {
+    readonly batches: number
+    readonly ops: number
+    readonly rows: number
+    readonly bytes: number
+    readonly durationMs: number
+    /** The commit itself: writing the frames and waiting for the disk. */
+    readonly syncMs: number
+  }
+}
+
+export interface PruneOptions {
+  /** Bytes of op records to keep. */
+  readonly maxBytes: number
+  readonly maxAgeMs: number
+  readonly nowMs: number
+  /** No op above this vector goes: the majority-durable cut. */
+  readonly ceiling: VersionVector
+}
+
+export interface PruneReport {
+  readonly deletedOps: number
+  /** Every op up to this position is gone. */
+  readonly floor: number
+  /** There is more to prune at once. */
+  readonly more: boolean
+  /** Documents that hold the cut back until a snapshot is saved: at most `PRUNE_WANTED_LIMIT`. */
+  readonly wanted: readonly { readonly document: string; readonly generation: number; readonly position: number }[]
+}
+
+export interface LogStats {
+  /** Last durable position. */
+  readonly position: number
+  /** What was handed in and is not answered yet. */
+  readonly backlog: { readonly batches: number; readonly bytes: number }
+  readonly walBytes: number
+  readonly databaseBytes: number
+  /** Bytes of op records in the log. */
+  readonly logBytes: number
+  readonly quarantined: readonly string[]
+}
+
+export interface ScrubReport {
+  readonly verifiedOps: number
+  readonly verifiedSnapshots: number
+  /** True when this slice ended a round over the whole set. */
+  readonly finishedRound: boolean
+  readonly damaged: readonly NamedDamage[]
+}
+
+export interface Log {
+  readonly recovered: Recovered
+  /**
+   * Stores an encoded batch (`encodeOpBatch`), whose bytes then belong to the log, and calls `onDone` in the order of
+   * the commits: without an error when it is on disk. When one fails, it and every batch behind it get the same error
+   * (`storage/full`, `storage/read-only`: definite, later ones may succeed; `storage/failed`, `storage/damaged`: for
+   * ever), and only then is a new one accepted; `onDone` must not commit while it is told an error.
+   * Throws `storage/busy` (nothing was accepted: the batch's dots are free again), `cell/draining` once it is closing,
+   * and for ever what the log failed with.
+   */
+  commit(batch: Uint8Array, onDone: (error?: CausewayError, figures?: CommitFigures) => void): void
+  /**
+   * The document as of one moment; `undefined` where no op has touched it. Rejects with `document/unavailable`,
+   * `document/too-expensive`, `storage/busy`, `storage/failed`, with `upTo` also `history/compacted`.
+   */
+  load(document: string, options?: LoadOptions): Promise<StoredDocument | undefined>
+  /** Replaces the snapshot atomically; an older one than the present is refused with `request/invalid`. */
+  saveSnapshot(snapshot: SnapshotToSave): Promise<void>
+  list(options: ListOptions): Promise<DocumentPage>
+  prune(options: PruneOptions): Promise<PruneReport>
+  /** A consistent, verified copy of the database at `path`, which must not exist. */
+  backup(path: string): Promise<void>
+  /** Verifies the next slice of what is stored. */
+  scrub(): Promise<ScrubReport>
+  stats(): Promise<LogStats>
+  /** Finishes what was handed in, checkpoints, and gives the directory free. */
+  close(): Promise<void>
+}

@@ -1,0 +1,44 @@
+/** A document's state at a position, as a row with a checksum over everything it holds. */
+import { createHash } from 'node:crypto'
+import { DamageError } from './op-row.js'
+import type { Snapshot } from './stored-document.js'
+
+export interface SnapshotRow {
+  readonly document: number
+  readonly kind: 'head' | 'base'
+  readonly position: number
+  /** How many ops had touched the document, and the XOR of their chain values; 0 and zeros for a base. */
+  readonly count: number
+  readonly digest: Uint8Array
+  readonly checksum: Uint8Array
+  readonly state_vector: Uint8Array
+  readonly delete_set: Uint8Array
+  readonly fingerprint: Uint8Array
+  readonly content: Uint8Array
+}
+
+export const SNAPSHOT_COLUMNS =
+  'document, kind, position, count, digest, checksum, state_vector, delete_set, fingerprint, content'
+
+/** SHA-256 over all columns but the kind (a head becomes a base as it is), cut to 16 bytes. */
+export function snapshotChecksum(row: Omit<SnapshotRow, 'kind' | 'checksum'>): Uint8Array {
+  const blobs = [row.digest, row.state_vector, row.delete_set, row.fingerprint, row.content]
+  const sizes = [row.document, row.position, row.count, ...blobs.map((blob) => blob.length)]
+  const hash = createHash('sha256').update(Float64Array.from(sizes))
+  for (const blob of blobs) hash.update(blob)
+  return hash.digest().subarray(0, 16)
+}
+
+/** The snapshot of a row whose checksum matches. Throws `DamageError`. */
+export function readSnapshot(row: SnapshotRow): Snapshot {
+  if (!Buffer.from(snapshotChecksum(row)).equals(row.checksum)) {
+    throw new DamageError('checksum of a snapshot does not match', row.position)
+  }
+  return {
+    position: row.position,
+    update: row.content,
+    stateVector: row.state_vector,
+    deleteSet: row.delete_set,
+    fingerprint: row.fingerprint,
+  }
+}
