@@ -107,10 +107,10 @@ function turned(list, by) {
 function writeResults() {
   mkdirSync(results, { recursive: true })
   const file = new URL(`${run.date.replace(/[:.]/g, '-')}.json`, results)
-  const { scenarios: ran, runs, seconds, quick } = options
+  const { scenarios: ran, runs, seconds, window, quick } = options
   const content = {
     run,
-    options: { scenarios: ran, runs, seconds, quick },
+    options: { scenarios: ran, runs, seconds, window, quick },
     history: bench.historyAbout,
     records,
     verdicts,

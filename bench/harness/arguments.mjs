@@ -15,6 +15,7 @@ scenarios (default: all): ${scenarioNames.join(' ')}
 --runs N          rounds; figures are medians over them (default 5)
 --seconds S       measured window of fan-out (default 3) and many (default 10)
 --servers a,b     only these of ${serverNames.join(', ')}; "all" adds those that no goal needs
+--window N        updates under way in ingest (default 500)
 --trace FILE      history for ingest, join and idle: .json or .json.gz of {startContent, endContent, txns}
 --checkout DIR    another checkout of Causeway to measure
 --no-build        take its dist/ as it is
@@ -29,6 +30,7 @@ export function readArguments(argv, scenarioNames) {
     options: {
       runs: { type: 'string' },
       seconds: { type: 'string' },
+      window: { type: 'string' },
       servers: { type: 'string' },
       trace: { type: 'string' },
       checkout: { type: 'string' },
@@ -55,6 +57,7 @@ export function readArguments(argv, scenarioNames) {
     scenarios: positionals.length > 0 ? scenarioNames.filter((name) => positionals.includes(name)) : scenarioNames,
     runs: positive('runs', values.runs, values.quick ? 1 : 5),
     seconds: positive('seconds', values.seconds, undefined),
+    window: positive('window', values.window, undefined),
     servers,
     trace: trace && resolve(trace),
     root: values.checkout ? resolve(values.checkout) : home,

@@ -25,7 +25,12 @@ export class Server {
     server.port = await freePort()
     server.contestant = contestant
     server.#spawn(contestant.command({ ...place, port: server.port }))
-    if (waitsUntilReady) await server.ready
+    try {
+      if (waitsUntilReady) await server.ready
+    } catch (error) {
+      await server.kill()
+      throw error
+    }
     return server
   }
 
@@ -127,6 +132,7 @@ export function killAll() {
   for (const child of living) child.kill('SIGKILL')
 }
 
+/** Adds a process to those that `killAll` ends. */
 export function watch(child) {
   living.add(child)
   child.once('exit', () => living.delete(child))

@@ -5,7 +5,7 @@ import { gunzipSync } from 'node:zlib'
 import * as Y from 'yjs'
 import { seeded } from './updates.mjs'
 
-export const historyClient = 7_777_777
+export const historyClient = 3_777_777_777
 
 /**
  * Makes the history and writes it to `file`.

@@ -1,4 +1,5 @@
-// The edits that clients send, made by Yjs before the timed part and kept as ready frames in one buffer.
+// The edits that clients send, made by Yjs before the timed part and kept as ready frames in one buffer. Client ids are
+// of the size that Yjs draws (32 bits), since they are a good part of a small update.
 import * as Y from 'yjs'
 import { clientFrame } from './frames.mjs'
 import { protocols } from './protocols.mjs'

@@ -116,7 +116,7 @@ class Prober {
       target,
       pid,
       document: `capacity-${++this.#probes}`,
-      client: 1_000 + this.#probes,
+      client: 3_500_000_000 + this.#probes,
       readers,
       rate,
       leadSeconds: this.#bench.size(1, 0.5),

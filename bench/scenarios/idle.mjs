@@ -34,10 +34,10 @@ function connections(bench, contestant) {
   const count = bench.size(2_000, 200)
   return bench.with(contestant, {}, async ({ server, generator, target, pid }) => {
     await generator.run('fill', { target, prefix: 'warm-up-', count: warmUpDocuments, characters, keepOpen: false })
-    await server.settle({ quietMs: 2_500, limitMs: 10_000 })
+    await server.settle({ quietMs: bench.size(2_500, 1_000), limitMs: 10_000 })
     const base = residentKiB(pid)
     await generator.run('fill', { target, prefix: 'idle-', count, characters, keepOpen: true })
-    await server.settle({ quietMs: 2_500, limitMs: 20_000 })
+    await server.settle({ quietMs: bench.size(2_500, 1_000), limitMs: 20_000 })
     return difference(base, residentKiB(pid), count)
   })
 }
@@ -48,16 +48,16 @@ async function documents(bench, contestant) {
   const data = await bench.stored('long documents', contestant, (folder) =>
     bench.with(contestant, { data: folder, stops: true }, async ({ server, generator, target }) => {
       await generator.run('fill', { target, prefix: 'long-', count, history: file, keepOpen: false })
-      await server.settle({ quietMs: 3_500, limitMs: 60_000 })
+      await server.settle({ quietMs: bench.size(3_500, 1_000), limitMs: 60_000 })
     }),
   )
   return bench.with(contestant, { data }, async ({ server, generator, target, pid }) => {
     const open = (from, to) => generator.run('hold', { target, prefix: 'long-', from, to, history: file })
     await open(0, 1)
-    await server.settle({ quietMs: 2_000, limitMs: 10_000 })
+    await server.settle({ quietMs: bench.size(2_000, 1_000), limitMs: 10_000 })
     const base = residentKiB(pid)
     await open(1, count)
-    await server.settle({ quietMs: 2_000, limitMs: 10_000 })
+    await server.settle({ quietMs: bench.size(2_000, 1_000), limitMs: 10_000 })
     return difference(base, residentKiB(pid), count - 1)
   })
 }

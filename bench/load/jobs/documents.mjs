@@ -3,6 +3,7 @@ import * as Y from 'yjs'
 import { readHistory } from '../history.mjs'
 import { pause, waitUntil } from '../open-loop.mjs'
 import { kinds, protocols } from '../protocols.mjs'
+import { sample, usedBetween } from '../sampling.mjs'
 import { inParallel, Session } from '../session.mjs'
 import { textUpdate, updateFrame } from '../updates.mjs'
 import { timedJoin } from './join.mjs'
@@ -13,7 +14,7 @@ const retryMs = 3
 const held = []
 
 /** The client id that wrote document number `index`. */
-const writerOf = (index) => 2_000_001 + index
+const writerOf = (index) => 3_200_000_001 + index
 
 /**
  * Writes one update into each of `count` documents and waits until the server has taken it.
@@ -64,11 +65,12 @@ export async function release() {
 
 /**
  * The documents that `fill` has written, each joined once, at a server that may still be starting.
- * @param task `{target, prefix, count, characters, startedAt, limitSeconds}`; `startedAt` is the moment of the server's
+ * @param task `{target, pid, prefix, count, characters, startedAt, limitSeconds}`; `startedAt` is the moment of the server's
  *   start in epoch ms
  * @returns `{firstMs, allMs}` from the start to the first complete join, and to the last of all
  */
-export async function syncAll({ target, prefix, count, characters, startedAt, limitSeconds }) {
+export async function syncAll({ target, pid, prefix, count, characters, startedAt, limitSeconds }) {
+  const begun = sample(pid)
   const sinceStart = () => performance.timeOrigin + performance.now() - startedAt
   let firstMs
   for (;;) {
@@ -83,7 +85,8 @@ export async function syncAll({ target, prefix, count, characters, startedAt, li
     }
   }
   await inParallel(count - 1, openAtOnce, (index) => joinWhole(index + 1))
-  return { firstMs, allMs: sinceStart() }
+  const allMs = sinceStart()
+  return { firstMs, allMs, otherPct: usedBetween(begun, sample(pid)).otherPct }
 
   async function joinWhole(index) {
     const { session } = await timedJoin(target, `${prefix}${index}`, { [writerOf(index)]: characters })

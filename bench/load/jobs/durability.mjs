@@ -9,7 +9,7 @@ import { Frames, typedUpdates } from '../updates.mjs'
 
 const openAtOnce = 10
 const settleMs = 1_000
-const writerOf = (index) => 3_000_001 + index
+const writerOf = (index) => 3_300_000_001 + index
 
 /**
  * Types into every document, kills the server at `killAfterMs`, and tells what its clients knew then.

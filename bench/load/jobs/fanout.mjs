@@ -12,8 +12,8 @@ const quietMs = 200
 /**
  * @param task `{target, pid, document, client, readers, rate, leadSeconds, seconds, drainSeconds}`; updates go out at
  *   `rate` a second for lead and window, and only the window is measured
- * @returns what arrived in the window and what it cost; latencies are of the updates scheduled in it; `missing` counts
- *   over all updates and readers after the drain
+ * @returns what arrived in the window and what it cost; latencies are of the updates scheduled in it, those that did not
+ *   arrive counted as long as they were waited for; `missing` counts over all updates and readers after the drain
  */
 export async function fanout(task) {
   const { target, pid, document, client, readers, rate, leadSeconds, seconds, drainSeconds } = task
@@ -62,6 +62,11 @@ export async function fanout(task) {
     },
   })
   await waitUntil(() => followers.every((follower) => follower.clock === count), drainSeconds * 1000)
+  // What never came is later than everything that did; leaving it out would flatter a server that falls behind.
+  const waitedMs = performance.now() - startedAt
+  for (const { clock } of followers) {
+    for (let late = Math.max(clock, firstMeasured); late < count; late++) latencies.record(waitedMs - timeOf(late))
+  }
   const missing = followers.reduce((sum, follower) => sum + count - follower.clock + follower.lost, 0)
   for (const session of [...sessions, writer]) session.close()
 

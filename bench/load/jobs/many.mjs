@@ -27,7 +27,7 @@ export async function many({ target, pid, prefix, documents, rate, leadSeconds, 
   for (let slot = 0; slot < typists; slot++) phaseOf[order[slot]] = phases[slot]
   const timeOf = (index) => Math.floor(index / typists) * periodMs + phases[index % typists]
 
-  const firstClient = 1_000_001
+  const firstClient = 3_000_000_001
   const documentOf = (typist) => `${prefix}${typist >> 1}`
   const frames = order.map((_, typist) =>
     Frames.of(target, documentOf(typist), typedUpdates(firstClient + typist, each)),
@@ -95,6 +95,13 @@ export async function many({ target, pid, prefix, documents, rate, leadSeconds, 
     },
   })
   await waitUntil(() => received + lost >= typists * each, drainSeconds * 1000)
+  // What never came is later than everything that did.
+  const waitedMs = performance.now() - startedAt
+  for (let typist = 0; typist < typists; typist++) {
+    for (let late = Math.max(clocks[typist], firstMeasured); late < each; late++) {
+      latencies.record(waitedMs - late * periodMs - phaseOf[typist ^ 1])
+    }
+  }
   for (const session of sessions) session.close()
 
   return {
