@@ -27,7 +27,7 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['{shared,server,client}/**/*.test.ts', 'test/fuzz/**/*.test.ts', 'test/arrows.test.ts'],
+          include: ['{shared,server,client}/**/*.test.ts', 'test/fuzz/**/*.test.ts', 'test/arrows.test.ts', 'bench/**/*.test.mjs'],
           pool: 'forks',
           globalSetup: ['test/setup/build.ts'],
         },

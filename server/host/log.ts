@@ -22,6 +22,8 @@ export const LOG_EVENTS = {
   'replica/stopped': 'The replica has stopped; everything is on disk.',
   'replica/stopped-by-disk': 'The disk reported an error; the process ends, and its next start verifies what is there.',
   'replica/stopping': 'The replica stops: clients are sent away and everything goes to disk.',
+  'storage/damage-found': 'Damage was found in what is stored.',
+  'storage/maintenance-failed': 'Verifying or pruning the log failed; it is tried again.',
   'storage/commit-failed': 'A commit failed; nothing of it was shown or acknowledged.',
   'transport/subscriber-failed': 'A connection failed while it was told of changes; it was closed.',
 } as const

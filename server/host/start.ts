@@ -26,6 +26,7 @@ import { parseConfig } from './config.js'
 import { type DocumentHooks, DocumentHost } from './document-host.js'
 import { createDocumentWork } from './document-work.js'
 import { createLog } from './log.js'
+import { Maintenance } from './maintenance.js'
 import { Metrics } from './metrics.js'
 import { createMetricsPage } from './metrics-page.js'
 
@@ -144,8 +145,18 @@ export async function startReplica(config: Config, hooks: ReplicaHooks = {}): Pr
     api ??= loadApi()
     api.catch((error: unknown) => log.error('http/failed', {}, error))
   })
+  const maintenance = new Maintenance({
+    log: storage,
+    workers,
+    budget: config.logBudget,
+    ceiling: () => documents.vector,
+    now: Date.now,
+    onDamage: ({ document, position, reason }) => log.error('storage/damage-found', { document, position, reason }),
+    onFailure: (error) => log.warn('storage/maintenance-failed', {}, error),
+  })
   const timer = setInterval(() => {
     documents.tick()
+    maintenance.tick()
     sockets.tick(performance.now())
     metrics.openDocuments = documents.stats().openDocuments
     metrics.queueBytes = documents.stats().inFlightBytes

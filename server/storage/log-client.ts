@@ -144,6 +144,10 @@ class LogClient implements Log {
     return this.write((id) => ({ type: 'save-snapshot', id, snapshot }))
   }
 
+  probe(): Promise<void> {
+    return this.write((id) => ({ type: 'probe', id }))
+  }
+
   async prune(options: PruneOptions): Promise<PruneReport> {
     let deletedOps = 0
     for (;;) {

@@ -20,6 +20,7 @@ export type ToWriter =
   | { readonly type: 'save-snapshot'; readonly id: number; readonly snapshot: SnapshotToSave }
   | { readonly type: 'prune'; readonly id: number; readonly options: PruneOptions }
   | { readonly type: 'figures'; readonly id: number }
+  | { readonly type: 'probe'; readonly id: number }
   | { readonly type: 'close'; readonly id: number }
 
 export type ToReader =

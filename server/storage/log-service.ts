@@ -101,6 +101,8 @@ export class WriterService {
         return this.store.prune(message.options)
       case 'figures':
         return this.store.figures()
+      case 'probe':
+        return this.store.probe()
       case 'close':
         return this.store.close()
       default:

@@ -64,6 +64,9 @@ interface LogRow {
 
 const WITNESS_FILE = 'witness'
 
+/** Room for some hundred small ops: less would let writes resume only to fail again. */
+const PROBE_BYTES = 128 * 1024
+
 export class LogStore {
   readonly recovered: Recovered
   private readonly directory: DataDirectory
@@ -218,6 +221,13 @@ export class LogStore {
       const { log, checkpointed } = this.walFrames.get()!
       if (log - checkpointed >= CHECKPOINT_PAGES) this.database.pragma('wal_checkpoint(PASSIVE)')
     })
+  }
+
+  /** One durable commit of `PROBE_BYTES` that leaves nothing behind but the room it needed. Throws as `commit`. */
+  probe(): void {
+    this.refuseAfterFailure()
+    this.transact(() => this.run("INSERT OR REPLACE INTO meta VALUES ('probe', zeroblob(?))", PROBE_BYTES))
+    this.transact(() => this.run("DELETE FROM meta WHERE key = 'probe'"))
   }
 
   figures(): StoreFigures {

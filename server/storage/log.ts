@@ -122,6 +122,8 @@ export interface Log {
   /** Replaces the snapshot atomically; an older one than the present is refused with `request/invalid`. */
   saveSnapshot(snapshot: SnapshotToSave): Promise<void>
   list(options: ListOptions): Promise<DocumentPage>
+  /** Writes a little and takes it back: resolves where a commit may succeed again. Rejects as a commit fails. */
+  probe(): Promise<void>
   prune(options: PruneOptions): Promise<PruneReport>
   /** A consistent, verified copy of the database at `path`, which must not exist. */
   backup(path: string): Promise<void>

@@ -1,0 +1,74 @@
+/**
+ * What a replica does when nobody asks: verifies what is stored, slice by slice, and keeps the log within its budget.
+ * Both run in the log's and the document workers' threads, one job at a time, so that they never pile up.
+ */
+import type { VersionVector } from '../../shared/clock/version-vector.js'
+import type { DocumentWorkers } from '../document/pool.js'
+import type { Log } from '../storage/log.js'
+
+export interface MaintenanceOptions {
+  readonly log: Log
+  readonly workers: DocumentWorkers
+  readonly budget: { readonly maxAgeMs: number; readonly maxBytes: number }
+  /** The majority-durable cut: nothing above it is pruned. */
+  readonly ceiling: () => VersionVector
+  readonly now: () => number
+  readonly onDamage: (damage: { readonly document?: string; readonly position?: number; readonly reason: string }) => void
+  readonly onFailure: (error: unknown) => void
+}
+
+const SCRUB_EVERY_MS = 1_000
+const PRUNE_EVERY_MS = 60_000
+
+export class Maintenance {
+  private readonly options: MaintenanceOptions
+  private isBusy = false
+  private scrubbedAtMs: number
+  private prunedAtMs: number
+
+  constructor(options: MaintenanceOptions) {
+    this.options = options
+    this.scrubbedAtMs = this.prunedAtMs = options.now()
+  }
+
+  /** Call a few times a second. */
+  tick(): void {
+    const nowMs = this.options.now()
+    if (this.isBusy) return
+    if (nowMs - this.prunedAtMs >= PRUNE_EVERY_MS) {
+      this.prunedAtMs = nowMs
+      this.run(() => this.prune())
+    } else if (nowMs - this.scrubbedAtMs >= SCRUB_EVERY_MS) {
+      this.scrubbedAtMs = nowMs
+      this.run(() => this.scrub())
+    }
+  }
+
+  private run(job: () => Promise<void>): void {
+    this.isBusy = true
+    job()
+      .catch(this.options.onFailure)
+      .finally(() => {
+        this.isBusy = false
+      })
+  }
+
+  private async scrub(): Promise<void> {
+    const { damaged } = await this.options.log.scrub()
+    for (const damage of damaged) this.options.onDamage(damage)
+  }
+
+  /** Prunes; documents that hold the cut back get a base snapshot where their history will begin, for the next round. */
+  private async prune(): Promise<void> {
+    const { log, workers, budget, ceiling, now } = this.options
+    const { wanted } = await log.prune({ ...budget, nowMs: now(), ceiling: ceiling() })
+    for (const { document, generation, position } of wanted) {
+      const stored = await log.load(document, { upTo: position })
+      if (stored === undefined) continue
+      const tail = stored.tail.map(({ update }) => update)
+      const base = await workers.compact({ snapshot: stored.snapshot?.update, tail })
+      const fingerprint = Buffer.from(base.fingerprint, 'hex')
+      await log.saveSnapshot({ ...base, document, generation, position, fingerprint, kind: 'base' })
+    }
+  }
+}
