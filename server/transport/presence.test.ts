@@ -75,6 +75,8 @@ test('[SEC] nobody can replace, end or renew the presence of another connection'
 test('the same person on a new connection takes over, while the old one is not yet known to be dead', () => {
   const presence = presenceOf(3)
   presence.receive(1, ADA, say(entry(5, 1, { a: 1 })), 0)
+  presence.receive(2, ADA, say(entry(5, 1, { a: 'stale' })), 0)
+  expect(show(presence.takeChanges())).toEqual(['5@1 {"a":1,"user":{"id":"user-ada","name":"Ada"}}'])
   presence.receive(2, ADA, say(entry(5, 2, { a: 2 })), 0)
   presence.takeChanges()
   presence.leave(1)
@@ -101,7 +103,7 @@ test('a client that says goodbye is gone at its own clock', () => {
   expect(show(presence.takeChanges())).toEqual(['5@4 gone'])
   presence.leave(1)
   expect(presence.takeChanges()).toBeUndefined()
-  expect(presence.isQuiet).toBe(true)
+  expect(presence.isAtRest).toBe(true)
 })
 
 test('who returns with the clock it left with is visible at once, and is nudged over it', () => {

@@ -149,9 +149,9 @@ export class Presence {
     return updates
   }
 
-  /** Nobody is present and nothing is left to send. */
-  get isQuiet(): boolean {
-    return this.present.size === 0 && this.changed.size === 0 && this.nudges.size === 0
+  /** Nothing is left to send. */
+  get isAtRest(): boolean {
+    return this.changed.size === 0 && this.nudges.size === 0
   }
 
   private isHeardFrom(owner: PresenceOwner, stamp: PresenceStamp, entry: ReceivedAwareness): boolean {

@@ -206,6 +206,14 @@ export const ERROR_CODES = {
     close: 4400,
     exit: 1,
   },
+  'protocol/not-binary': {
+    says: 'Messages are binary frames.',
+    retry: 'never',
+    outcome: definite,
+    http: 400,
+    close: 1003,
+    exit: 1,
+  },
   'protocol/slow-consumer': {
     says: 'The connection does not read as fast as its documents change.',
     retry: 'later',

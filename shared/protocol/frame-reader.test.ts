@@ -50,3 +50,9 @@ test('a cut never yields bytes from behind the frame', () => {
     }),
   )
 })
+
+test('bytes are a plain array, whatever kind of array the frame is', () => {
+  const bytes = new FrameReader(Buffer.from([2, 7, 8])).varBytes()
+  expect(Object.getPrototypeOf(bytes)).toBe(Uint8Array.prototype)
+  expect(bytes).toEqual(Uint8Array.of(7, 8))
+})

@@ -43,9 +43,11 @@ export class FrameReader {
   varBytes(): Uint8Array {
     const length = this.varUint()
     if (length > this.remaining) throw badMessage('length beyond the frame')
-    const start = this.position
+    const { buffer, byteOffset } = this.bytes
+    const start = byteOffset + this.position
     this.position += length
-    return this.bytes.subarray(start, this.position)
+    // A plain array even of a Node Buffer, whose `slice` would share instead of copy.
+    return new Uint8Array(buffer, start, length)
   }
 
   /** UTF-8 of at most `limitBytes`. */

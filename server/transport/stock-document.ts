@@ -1,0 +1,276 @@
+/**
+ * One stock client in one document, whichever of the two protocols it speaks: behind the address, their messages are the
+ * same. What differs, the protocol does: how an edit is acknowledged, and how the document ends.
+ */
+import { CausewayError } from '../../shared/errors/error.js'
+import { encodeYMessage, STEP2_PREFIX, UPDATE_PREFIX } from '../../shared/protocol/sync.js'
+import type { Acknowledgement, DeliveredBatch, Documents, Subscriber, Subscription } from '../replica/documents.js'
+import type { Audience, AudienceMember, Audiences, WireForm } from './audience.js'
+import type { Asker, Caller, Connection } from './connection.js'
+import { type StockEffect, StockSession } from './stock-session.js'
+import { frameHead, frameMessage, frameUpdates } from './websocket-frame.js'
+
+/** A protocol's part. */
+export interface StockProtocol {
+  /** The document is loaded; messages may be handed to it from now on. */
+  opened(): void
+  acknowledged(times: number): void
+  refused(times: number, error: CausewayError): void
+  /** An update changed nothing, and its sender learns so. */
+  echo(update: Uint8Array): void
+  stateless(payload: string): void
+  /** The document is not served any more. */
+  lost(error: CausewayError): void
+}
+
+export interface StockDocumentOptions {
+  readonly connection: Connection
+  readonly protocol: StockProtocol
+  readonly documents: Documents
+  readonly audiences: Audiences
+  readonly document: string
+  readonly form: WireForm
+  readonly caller: Caller
+  /** Questions to the session before this one at the same address, see `StockSession`. */
+  readonly strays: number
+}
+
+/** What a document may know beyond the contract: whether an update would change nothing. For readers, who store nothing. */
+interface UpdateProbe {
+  addsNothing?(update: Uint8Array): boolean
+}
+
+const COPY_BELOW_BYTES = 16 * 1024
+const NO_PREFIX = new Uint8Array()
+
+/** The form of `/y`: one for all its clients. */
+export const Y_FORM: WireForm = { key: 'y', prefix: NO_PREFIX }
+
+export class StockDocument implements Subscriber, AudienceMember, Asker {
+  readonly document: string
+  readonly form: WireForm
+  caller: Caller
+  presenceOwner = 0
+  private readonly connection: Connection
+  private readonly protocol: StockProtocol
+  private readonly audiences: Audiences
+  private readonly session: StockSession
+  private readonly updatePrefix: Uint8Array
+  private subscription: Subscription | undefined
+  private audience: Audience | undefined
+  private openRequests = 0
+  private isAttached = false
+  private isOver = false
+  /** The state vector of a step1 that waits for its answer; a later one takes the place of an earlier. */
+  private asked: Uint8Array | undefined
+
+  constructor(options: StockDocumentOptions) {
+    this.connection = options.connection
+    this.protocol = options.protocol
+    this.audiences = options.audiences
+    this.document = options.document
+    this.form = options.form
+    this.caller = options.caller
+    this.session = new StockSession(options.strays)
+    this.updatePrefix =
+      options.form.prefix.length === 0 ? UPDATE_PREFIX : Buffer.concat([options.form.prefix, UPDATE_PREFIX])
+  }
+
+  /** Opens the document. Throws `document/bad-name`, `cell/draining`. */
+  open(documents: Documents): void {
+    this.subscription = documents.subscribe(this.document, this)
+    // A document that is in memory may have been attached inside the call.
+    if (this.isAttached) this.begin()
+  }
+
+  /** Messages may be handed to it. */
+  get isOpen(): boolean {
+    return this.audience !== undefined && !this.isOver
+  }
+
+  /** The client leaves the document; nothing is told to it any more. Returns the questions that it may still answer. */
+  end(): number {
+    if (this.isOver) return 0
+    this.isOver = true
+    this.subscription?.close()
+    if (this.audience !== undefined) this.audiences.leave(this.audience, this)
+    this.connection.forget(this)
+    this.connection.requestsEnd(this.openRequests)
+    return this.session.unansweredQuestions
+  }
+
+  // --- from the client
+
+  /** A step1: answered by a step2, and by a step1 of ours where the protocol wants one in return. */
+  step1(stateVector: Uint8Array, inReturn: boolean): void {
+    if (inReturn) this.openQuestion()
+    const isWaiting = this.asked !== undefined
+    this.asked = stateVector
+    if (!isWaiting) this.connection.ask(this)
+  }
+
+  /** An update or a step2. */
+  edit(kind: 'update' | 'step2', update: Uint8Array): void {
+    const request = this.session.received(kind)
+    this.openRequests++
+    this.connection.requestBegins()
+    if (this.caller.can(this.document, 'write')) {
+      this.subscription!.update(request, update, kind)
+      return
+    }
+    // A reader's step2 tells what it holds; that it holds nothing new is no refusal.
+    if (kind === 'step2' && this.addsNothing(update)) this.acknowledge(request, { leftover: false })
+    else this.refuse(request, new CausewayError('access/forbidden', { document: this.document, right: 'write' }))
+  }
+
+  /** Throws `protocol/bad-message`. */
+  awareness(update: Uint8Array): void {
+    const { caller, connection } = this
+    const refused = this.audience!.receive(this, caller, update, connection.nowMs)
+    if (refused > 0) connection.metrics.count('presence-refused', refused)
+  }
+
+  showPresent(): void {
+    this.audience!.showPresent(this)
+  }
+
+  /** Tells the document's other clients. */
+  tell(payload: string): void {
+    this.audience!.tell(this, payload)
+  }
+
+  /** Sends our state vector, to be answered by a step2 that the client counts: once when it connects. */
+  openQuestion(): void {
+    this.session.opened()
+    this.sendStep1()
+  }
+
+  // --- from the document
+
+  attached(): void {
+    if (this.isOver || this.isAttached) return
+    this.isAttached = true
+    if (this.subscription !== undefined) this.begin()
+  }
+
+  deliver(batch: DeliveredBatch): void {
+    if (this.isOver) return
+    const { key } = this.form
+    let frames = key === undefined ? undefined : batch.frames.get(key)
+    if (frames === undefined) {
+      frames = frameUpdates(this.updatePrefix, batch.updates)
+      if (key !== undefined) batch.frames.set(key, frames)
+    }
+    this.connection.send(frames)
+  }
+
+  acknowledge(request: number, acknowledgement: Acknowledgement): void {
+    if (this.isOver) return
+    this.requestEnds()
+    this.perform(this.session.acknowledged(request, acknowledgement))
+  }
+
+  refuse(request: number, error: CausewayError): void {
+    if (this.isOver) return
+    this.requestEnds()
+    this.connection.metrics.count('update-refused')
+    this.perform(this.session.refused(request, error))
+  }
+
+  resync(): void {
+    if (!this.isOver) this.perform(this.session.resync())
+  }
+
+  closed(error: CausewayError): void {
+    if (this.isOver) return
+    this.protocol.lost(error)
+  }
+
+  // --- to the client
+
+  send(frames: Uint8Array): void {
+    this.connection.send(frames)
+  }
+
+  stateless(payload: string): void {
+    this.protocol.stateless(payload)
+  }
+
+  /** Answers the step1 that waits; called by the connection when it is time. */
+  answer(): void {
+    const stateVector = this.asked
+    if (this.isOver || stateVector === undefined) return
+    this.asked = undefined
+    const { connection } = this
+    let diff: Uint8Array | Promise<Uint8Array>
+    try {
+      diff = this.subscription!.diff(stateVector)
+    } catch (thrown) {
+      connection.failed(thrown)
+      return
+    }
+    if (diff instanceof Uint8Array) {
+      connection.answer(this.step2(diff))
+      return
+    }
+    const slot = connection.hold()
+    diff.then(
+      (update) => connection.fill(slot, this.isOver ? [] : this.step2(update)),
+      (thrown) => {
+        connection.fill(slot, [])
+        if (!this.isOver) connection.failed(thrown)
+      },
+    )
+  }
+
+  private begin(): void {
+    this.audience = this.audiences.of(this.document)
+    this.presenceOwner = this.audience.nextOwner()
+    this.audience.join(this)
+    this.protocol.opened()
+  }
+
+  private requestEnds(): void {
+    this.openRequests--
+    this.connection.requestsEnd(1)
+  }
+
+  private perform(effects: readonly StockEffect[]): void {
+    for (const effect of effects) {
+      switch (effect.type) {
+        case 'acknowledge':
+          this.protocol.acknowledged(effect.times)
+          break
+        case 'refuse':
+          this.protocol.refused(effect.times, effect.error)
+          break
+        case 'echo':
+          this.protocol.echo(effect.update)
+          break
+        case 'ask':
+          this.sendStep1()
+          break
+        case 'close':
+          this.connection.failed(effect.error)
+          break
+      }
+    }
+  }
+
+  private sendStep1(): void {
+    const stateVector = this.subscription!.stateVector()
+    this.send(frameMessage(this.form.prefix, encodeYMessage({ type: 'step1', stateVector })))
+  }
+
+  private step2(update: Uint8Array): readonly Uint8Array[] {
+    const prefix = this.form.prefix.length === 0 ? STEP2_PREFIX : Buffer.concat([this.form.prefix, STEP2_PREFIX])
+    if (update.length < COPY_BELOW_BYTES) return [frameUpdates(prefix, [{ update }])]
+    return [frameHead(prefix, update.length), update]
+  }
+
+  private addsNothing(update: Uint8Array): boolean {
+    const { addsNothing } = this.subscription as UpdateProbe
+    if (addsNothing !== undefined) return addsNothing.call(this.subscription, update)
+    return update.length === 2 && update[0] === 0 && update[1] === 0
+  }
+}
