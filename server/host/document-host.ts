@@ -255,6 +255,11 @@ export class DocumentHost implements Documents {
     }
   }
 
+  /** Resolves when nothing accepted so far waits for the disk. */
+  settled(): Promise<void> {
+    return this.committer.drained()
+  }
+
   /** Takes no new subscription or request; resolves when everything accepted is on disk. */
   async drain(): Promise<void> {
     this.isDraining = true

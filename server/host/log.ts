@@ -25,6 +25,10 @@ export const LOG_EVENTS = {
   'storage/damage-found': 'Damage was found in what is stored.',
   'storage/maintenance-failed': 'Verifying or pruning the log failed; it is tried again.',
   'storage/commit-failed': 'A commit failed; nothing of it was shown or acknowledged.',
+  'transport/connection-failed': 'A connection failed inside the replica; it alone was closed.',
+  'transport/connection-refused': 'A connection was closed with an error code.',
+  'transport/upgrade-failed': 'An upgrade to a WebSocket failed inside the replica.',
+  'transport/upgrade-refused': 'An upgrade to a WebSocket was refused.',
   'transport/subscriber-failed': 'A connection failed while it was told of changes; it was closed.',
 } as const
 

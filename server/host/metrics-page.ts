@@ -55,6 +55,7 @@ function familiesOf(metrics: Metrics): readonly Family[] {
     gauge('causeway_open_documents', 'Documents held open.', () => metrics.openDocuments),
     numbers('causeway_connections', 'Open connections.', 'gauge', 'protocol', metrics.connections),
     numbers('causeway_refusals_total', 'Refusals, by error code.', 'counter', 'code', metrics.refusals),
+    numbers('causeway_connection_events_total', 'What connections met.', 'counter', 'event', metrics.transportEvents),
     histograms('causeway_wait_seconds', 'Waits, by what was waited for.', 'cause', metrics.waitSeconds),
     histograms('causeway_worker_task_seconds', 'Tasks done by workers.', 'task', metrics.workerTaskSeconds),
     histograms('causeway_http_request_seconds', 'HTTP requests, by status.', 'status', metrics.httpSeconds),

@@ -3,6 +3,7 @@
  * path may count; a scrape turns them into Prometheus text (`metrics-page.ts`). Durations are in seconds, as Prometheus
  * has it.
  */
+import { TRANSPORT_EVENTS, type TransportEvent } from '../transport/observer.js'
 import { ERROR_CODES, type ErrorCodeName } from '../../shared/errors/codes.js'
 
 /** What an update passes through, in order. */
@@ -61,9 +62,15 @@ export class Metrics {
   /** Bytes accepted and not yet on disk. */
   queueBytes = 0
   openDocuments = 0
+  /** What connections met, by event. */
+  readonly transportEvents: Record<TransportEvent, number> = byName(TRANSPORT_EVENTS, () => 0)
 
   refused(code: ErrorCodeName): void {
     this.refusals[code] += 1
+  }
+
+  transport(event: TransportEvent, by: number): void {
+    this.transportEvents[event] += by
   }
 
   answered(status: number, seconds: number): void {

@@ -11,7 +11,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { makeOrigin } from '../../shared/clock/dot.js'
-import { CausewayError } from '../../shared/errors/error.js'
+import { asCausewayError, CausewayError } from '../../shared/errors/error.js'
 import { parseListen } from '../access/address.js'
 import { type AuthenticateHook, createAuthenticator, isOpenAccess } from '../access/authenticator.js'
 import { createOriginPolicy } from '../access/origin.js'
@@ -20,12 +20,13 @@ import type { HttpApi } from '../http/api.js'
 import { HTTP_SERVER_OPTIONS } from '../http/server-options.js'
 import { Replica } from '../replica/replica.js'
 import { openLog } from '../storage/log-client.js'
-import { createWebSocketServer } from '../transport/websocket-server.js'
+import type { TransportLog } from '../transport/observer.js'
+import { createWebSocketServer, refuseUpgrade } from '../transport/websocket-server.js'
 import type { Config, ConfigInput } from './config.js'
 import { parseConfig } from './config.js'
 import { type DocumentHooks, DocumentHost } from './document-host.js'
 import { createDocumentWork } from './document-work.js'
-import { createLog } from './log.js'
+import { createLog, type Log, type LogEvent, type LogFields } from './log.js'
 import { Maintenance } from './maintenance.js'
 import { Metrics } from './metrics.js'
 import { createMetricsPage } from './metrics-page.js'
@@ -96,10 +97,14 @@ export async function startReplica(config: Config, hooks: ReplicaHooks = {}): Pr
   const sockets = createWebSocketServer({
     documents,
     authenticate,
-    origins,
-    metrics,
-    log,
-    now: () => performance.now(),
+    origins: 'any', // checked below, as for every request
+    limits: {
+      connections: config.limits.connections,
+      documentsPerConnection: config.limits.documentsPerConnection,
+      messageBytes: config.limits.updateBytes,
+    },
+    metrics: { count: (event, by = 1) => metrics.transport(event, by) },
+    log: transportLog(log),
   })
   const loadApi = async (): Promise<HttpApi> => {
     const { createHttpApi } = await import('../http/api.js')
@@ -132,8 +137,13 @@ export async function startReplica(config: Config, hooks: ReplicaHooks = {}): Pr
 
   const server = createServer(HTTP_SERVER_OPTIONS, answer)
   server.on('upgrade', (request, socket, head) => {
-    socket.on('error', () => {})
-    if (!sockets.handleUpgrade(request, socket, head)) socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n')
+    try {
+      origins.check({ origin: request.headers.origin, host: request.headers.host })
+    } catch (error) {
+      refuseUpgrade(socket, asCausewayError(error).code)
+      return
+    }
+    if (!sockets.handleUpgrade(request, socket, head)) refuseUpgrade(socket, 'request/not-found')
   })
   server.on('clientError', (_error, socket) => {
     if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n')
@@ -168,8 +178,10 @@ export async function startReplica(config: Config, hooks: ReplicaHooks = {}): Pr
     state = 'draining'
     const closed = once(server, 'close')
     server.close()
-    await documents.drain()
+    // What was accepted is answered first, then clients are sent away; what slipped in between is brought to disk too.
+    await documents.settled()
     await sockets.drain()
+    await documents.drain()
     server.closeIdleConnections()
     const late = setTimeout(() => server.closeAllConnections(), CLOSE_MS)
     await closed
@@ -186,6 +198,15 @@ export async function startReplica(config: Config, hooks: ReplicaHooks = {}): Pr
       return stopping
     },
   }
+}
+
+/** The transport's log as events of ours. */
+function transportLog(log: Log): TransportLog {
+  const at =
+    (level: 'info' | 'warn' | 'error') =>
+    ({ event, error, ...fields }: Readonly<Record<string, unknown>>): void =>
+      log[level](`transport/${event}` as LogEvent, fields as LogFields, error)
+  return { info: at('info'), warn: at('warn'), error: at('error') }
 }
 
 async function listen(server: Server, address: string): Promise<void> {

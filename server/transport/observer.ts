@@ -1,15 +1,18 @@
 /** What the transport tells of itself; both are the host's. Names of events are stable, and no field holds a payload. */
-export type TransportEvent =
-  | 'connection-opened'
-  | 'connection-closed'
-  | 'upgrade-refused'
-  | 'authentication-refused'
-  | 'bad-message'
-  | 'update-refused'
-  | 'presence-refused'
-  | 'slow-consumer'
-  | 'dead-peer'
-  | 'throttled'
+export const TRANSPORT_EVENTS = [
+  'connection-opened',
+  'connection-closed',
+  'upgrade-refused',
+  'authentication-refused',
+  'bad-message',
+  'update-refused',
+  'presence-refused',
+  'slow-consumer',
+  'dead-peer',
+  'throttled',
+] as const
+
+export type TransportEvent = (typeof TRANSPORT_EVENTS)[number]
 
 export interface TransportMetrics {
   count(event: TransportEvent, by?: number): void
