@@ -16,6 +16,7 @@ export const LOG_EVENTS = {
   'hook/on-load-failed': 'The onLoad hook failed; the document was not served.',
   'http/failed': 'A request failed inside the replica.',
   'http/request': 'A request was answered.',
+  'replica/drain-failed': 'Draining failed; the process ends.',
   'replica/drain-late': 'Draining took too long; the process ends without having finished.',
   'replica/ready': 'The replica serves.',
   'replica/start-failed': 'The replica could not start.',

@@ -39,7 +39,8 @@ interface AnyProvider {
     on(name: 'change', f: () => void): void
   } | null
   connect(): unknown
-  disconnect(): unknown
+  /** Resolves when the socket is gone: a provider that still thinks it is connected would not connect again. */
+  disconnect(): Promise<void>
   destroy(): unknown
 }
 
@@ -52,11 +53,16 @@ interface Flavour {
 function yFlavour(name: string, Provider: typeof WebsocketProvider): Flavour {
   return {
     name,
-    make: (document, doc) =>
-      new Provider(`${replica.url}/y`, document, doc, {
+    make: (document, doc) => {
+      const provider = new Provider(`${replica.url}/y`, document, doc, {
         WebSocketPolyfill: WebSocket as unknown as typeof globalThis.WebSocket,
         disableBc: true,
-      }) as unknown as AnyProvider,
+      })
+      const disconnect = provider.disconnect.bind(provider)
+      return Object.assign(provider as unknown as AnyProvider, {
+        disconnect: async () => disconnect(),
+      })
+    },
     synced: (provider) =>
       new Promise((resolve) => {
         const typed = provider as unknown as WebsocketProvider
@@ -64,6 +70,13 @@ function yFlavour(name: string, Provider: typeof WebsocketProvider): Flavour {
         else typed.on('sync', (isSynced: boolean) => isSynced && resolve())
       }),
   }
+}
+
+function closed(socket: HocuspocusProviderWebsocket): Promise<void> {
+  return new Promise((resolve) => {
+    socket.on('disconnect', () => resolve())
+    socket.disconnect()
+  })
 }
 
 function hocuspocusFlavour(
@@ -81,7 +94,7 @@ function hocuspocusFlavour(
       return {
         awareness: plain.awareness,
         connect: () => socket.connect(),
-        disconnect: () => socket.disconnect(),
+        disconnect: () => closed(socket),
         destroy: () => {
           provider.destroy()
           socket.destroy()
@@ -128,7 +141,7 @@ describe.each(flavours)('$name', (flavour) => {
     const docs = [new Y.Doc(), new Y.Doc()] as const
     const providers = docs.map((doc) => flavour.make(`stock/${slug}/offline`, doc))
     await Promise.all(providers.map((provider) => flavour.synced(provider)))
-    providers[0]?.disconnect()
+    await providers[0]?.disconnect()
     docs[0].getText('t').insert(0, 'offline ')
     docs[1].getText('t').insert(0, 'meanwhile ')
     providers[0]?.connect()
@@ -192,7 +205,7 @@ test('twenty documents on one Hocuspocus socket; unsyncedChanges returns to 0 af
   await Promise.all(providers.map(settled))
   for (const [index, doc] of docs.entries()) doc.getText('t').insert(0, `document ${index}`)
   await Promise.all(providers.map(settled))
-  socket.disconnect()
+  await closed(socket)
   for (const doc of docs) doc.getText('t').insert(0, 'offline ')
   await socket.connect()
   await Promise.all(providers.map(settled))
