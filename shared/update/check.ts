@@ -169,7 +169,7 @@ class Check {
   /** Something is missing, or absent ranges lie between: how far each client gets is found struct by struct. */
   private takeInOrder(): void {
     const { parsed } = this
-    const integration = new Integration(parsed, this.known.clocks, 'absent')
+    const integration = new Integration(parsed, this.known.clocks)
     integration.run()
     this.missing = integration.missing
     if (this.missing) this.isWhole = false

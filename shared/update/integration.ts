@@ -21,13 +21,13 @@ export class Integration {
   /** The first id found missing. */
   missing: { readonly client: number; readonly clock: number } | undefined
   private readonly blocks: readonly ClientBlock[]
-  private readonly known: ClockReader
+  private readonly known: ClockReader | 'rest'
 
-  /** `skips`: whether the ranges of Skips count as known, or as absent unless `known` says so. */
-  constructor(update: UpdateIndex, known: ClockReader, skips: 'known' | 'absent') {
+  /** `known`: what is there before; `rest` for everything that is not in the update, the ranges of its Skips included. */
+  constructor(update: UpdateIndex, known: ClockReader | 'rest') {
     this.blocks = update.blocks
     this.known = known
-    this.runs = update.blocks.map((block) => new Run(update.bytes, block, known.get(block.client), skips))
+    this.runs = update.blocks.map((block) => new Run(update.bytes, block, known))
   }
 
   get isComplete(): boolean {
@@ -36,12 +36,6 @@ export class Integration {
 
   run(visit?: Visit): void {
     for (let first = 0; first < this.runs.length; first++) this.finish(first, visit)
-  }
-
-  /** Where everything of `client` below is known or integrated. */
-  frontier(client: number): number {
-    const at = findBlock(this.blocks, client)
-    return at < 0 ? this.known.get(client) : this.runs[at]!.frontier
   }
 
   private finish(first: number, visit: Visit | undefined): void {
@@ -100,7 +94,10 @@ export class Integration {
 
   private lacks(client: number, clock: number, by: number): boolean {
     // References to its own client always point back: the parser has seen to it.
-    return client !== NONE && client !== by && clock >= this.frontier(client)
+    if (client === NONE || client === by) return false
+    const at = findBlock(this.blocks, client)
+    if (this.known === 'rest') return at >= 0 && clock >= this.runs[at]!.frontier && clock < this.blocks[at]!.clockEnd
+    return clock >= (at < 0 ? this.known.get(client) : this.runs[at]!.frontier)
   }
 }
 
@@ -121,15 +118,15 @@ export class Run {
   readonly overlaps: number[] = []
   /** Integrated structs that are deleted ones, likewise. */
   readonly deleted: number[] = []
-  private readonly skips: 'known' | 'absent'
+  private readonly skipsAreKnown: boolean
   private left: number
   private next: number
   private isLoaded = false
 
-  constructor(bytes: Uint8Array, block: ClientBlock, known: number, skips: 'known' | 'absent') {
+  constructor(bytes: Uint8Array, block: ClientBlock, known: ClockReader | 'rest') {
     this.block = block
-    this.skips = skips
-    this.frontier = known
+    this.skipsAreKnown = known === 'rest'
+    this.frontier = known === 'rest' ? block.clock : known.get(block.client)
     this.left = block.structs
     this.next = block.clock
     this.reader = new StructReader(bytes, 'checked', block.from)
@@ -143,7 +140,7 @@ export class Run {
       this.left--
       this.next = reader.clockEnd
       if (reader.content === SKIP) {
-        if (this.skips === 'known') this.frontier = Math.max(this.frontier, this.next)
+        if (this.skipsAreKnown) this.frontier = Math.max(this.frontier, this.next)
       } else {
         if (reader.clock < this.frontier) pushRange(this.overlaps, reader.clock, Math.min(this.next, this.frontier))
         this.isLoaded = this.next > this.frontier

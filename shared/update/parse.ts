@@ -189,7 +189,7 @@ class UpdateParser extends StructReader {
     const mayNest = this.types > this.most.typeDepth
     if (!mayNest && !refersWithin(index.blocks, references)) return
     const nesting = mayNest ? new TypeNesting(index.blocks, this.most.typeDepth) : undefined
-    const integration = new Integration(index, startsOf(index.blocks), 'known')
+    const integration = new Integration(index, 'rest')
     integration.run(nesting && ((block, reader) => nesting.place(block, reader)))
     if (!integration.isComplete) throw badUpdate('circular-references', 0)
   }
@@ -203,16 +203,6 @@ function refersWithin(blocks: readonly ClientBlock[], { clients, clocks }: Refer
     if (block >= 0 && clocks[at]! >= blocks[block]!.clock) return true
   }
   return false
-}
-
-/** Everything outside the update counts as known here. */
-function startsOf(blocks: readonly ClientBlock[]): { get(client: number): number } {
-  return {
-    get: (client) => {
-      const at = findBlock(blocks, client)
-      return at < 0 ? Number.POSITIVE_INFINITY : blocks[at]!.clock
-    },
-  }
 }
 
 /** V2 starts with a zero and nine sized parts: as V1 that would be no structs, then nonsense. Only to name the mistake. */
