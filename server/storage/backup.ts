@@ -8,6 +8,7 @@ import { dirname, resolve } from 'node:path'
 import Database from 'better-sqlite3'
 import { CausewayError } from '../../shared/errors/error.js'
 import { syncDirectory } from './data-directory.js'
+import { logRowReader } from './log-row.js'
 import { readOrigins } from './origin-table.js'
 import { openReadOnly } from './schema.js'
 import { asStorageError } from './storage-error.js'
@@ -54,8 +55,7 @@ function verify(path: string): void {
   try {
     database.pragma('journal_mode = DELETE') // One file, with nothing beside it.
     checkPages(database, path, ['quick_check'])
-    const { floor } = database.prepare('SELECT floor FROM log').get() as { floor: number }
-    checkHeads(database, path, readOrigins(database), floor)
+    checkHeads(database, path, readOrigins(database), logRowReader(database)())
   } finally {
     database.close()
   }

@@ -6,21 +6,13 @@ import { type OriginId, replicaNameOf } from '../../shared/clock/dot.js'
 import type { Op } from '../../shared/protocol/op.js'
 import { encodeOpRecord } from '../../shared/protocol/op-codec.js'
 import { advanceClock, type DocumentState, keyOf, xorInto } from './document-row.js'
+import type { LogRow } from './log-row.js'
 import { CHAIN_BYTES, checksumOf, type Link, linkColumns, type OpRow } from './op-row.js'
 import { type Origin, OriginDrafts } from './origin-table.js'
 
-/** The end of the log. */
-export interface Head {
-  readonly position: number
-  /** Greatest hlc of all ops. */
-  readonly hlc: number
-  /** Bytes of all records ever written. */
-  readonly total: number
-}
-
 /** What is durable, as a commit reads it. */
 export interface Committed {
-  readonly head: Head
+  readonly log: LogRow
   readonly origins: ReadonlyMap<OriginId, Origin>
   readonly lastDocument: number
   /** The committed state of one life of a document. */
@@ -36,25 +28,25 @@ export class CommitDraft {
   readonly origins: OriginDrafts
   readonly documents = new Map<string, DocumentState>()
   lastDocument: number
-  head: Head
+  log: LogRow
 
   /** `own`: this process's origin. */
   constructor(committed: Committed, own: OriginId) {
     this.committed = committed
     this.origins = new OriginDrafts(committed.origins, own)
     this.lastDocument = committed.lastDocument
-    this.head = committed.head
+    this.log = committed.log
   }
 
   /** Adds the next op of the log and returns its row, whose `chain` changes with the next op of that origin. */
   add(op: Op): NewOpRow {
-    const position = this.head.position + 1
+    const position = this.log.position + 1
     const { id: origin, chain } = this.origins.advance(op, position)
     const record = encodeOpRecord(op, this.origins.intern)
     const { document, previous, more } = linkColumns(op.kind === 'open' ? [] : this.touch(op, position, chain))
     const { seq } = op.dot
-    const total = this.head.total + record.length
-    this.head = { position, hlc: Math.max(this.head.hlc, op.hlc), total }
+    const total = this.log.total + record.length
+    this.log = { ...this.log, position, hlc: Math.max(this.log.hlc, op.hlc), total }
     const checksum = checksumOf({ position, document, previous, more, chain, record })
     return { position, origin, seq, hlc: op.hlc, chain, document, previous, more, checksum, total, record }
   }

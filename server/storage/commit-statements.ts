@@ -2,6 +2,9 @@
 import type Database from 'better-sqlite3'
 import type { CommitDraft, NewOpRow } from './commit-draft.js'
 import { type DocumentState, encodeClock } from './document-row.js'
+import { logRowWriter } from './log-row.js'
+import { originWriter } from './origin-table.js'
+import { exact } from './sqlite-values.js'
 
 type Values = (number | bigint | string | Uint8Array | null)[]
 
@@ -9,8 +12,8 @@ export class CommitStatements {
   private readonly insertOp: Database.Statement<Values>
   private readonly insertDocument: Database.Statement<Values>
   private readonly updateDocument: Database.Statement<Values>
-  private readonly putOrigin: Database.Statement<Values>
-  private readonly updateLog: Database.Statement<Values>
+  private readonly putOrigin: ReturnType<typeof originWriter>
+  readonly putLog: ReturnType<typeof logRowWriter>
 
   constructor(database: Database.Database) {
     this.insertOp = database.prepare('INSERT INTO ops VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)')
@@ -18,12 +21,8 @@ export class CommitStatements {
     this.updateDocument = database.prepare(
       'UPDATE documents SET last = ?, count = ?, digest = ?, clock = ?, bytes = ?, updated = ? WHERE id = ?',
     )
-    this.putOrigin = database.prepare(
-      `INSERT INTO origins VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET seq = excluded.seq,
-       position = excluded.position, chain = excluded.chain, predecessor = excluded.predecessor,
-       predecessor_seq = excluded.predecessor_seq`,
-    )
-    this.updateLog = database.prepare('UPDATE log SET position = ?, hlc = ?, total = ?')
+    this.putOrigin = originWriter(database)
+    this.putLog = logRowWriter(database)
   }
 
   putOp(row: NewOpRow): void {
@@ -33,14 +32,10 @@ export class CommitStatements {
   }
 
   /** Writes what a commit changes besides its ops. Returns how many rows that was. */
-  putRest({ origins, documents, head }: CommitDraft): number {
+  putRest({ origins, documents, log }: CommitDraft): number {
     for (const state of documents.values()) this.putDocument(state)
-    for (const { id, name, own, seq, position, chain, predecessor } of origins.changed.values()) {
-      const before = predecessor ? origins.intern(predecessor.origin) : null
-      const beforeSeq = predecessor ? exact(predecessor.seq) : null
-      this.putOrigin.run(id, name, own ? 1 : 0, exact(seq), position, chain, before, beforeSeq)
-    }
-    this.updateLog.run(head.position, exact(head.hlc), head.total)
+    for (const origin of origins.changed.values()) this.putOrigin(origin, origins.intern)
+    this.putLog(log)
     return documents.size + origins.changed.size + 1
   }
 
@@ -51,11 +46,4 @@ export class CommitStatements {
       this.insertDocument.run(id, name, exact(generation), first, last, count, digest, clock, bytes, exact(updated))
     } else this.updateDocument.run(last, count, digest, clock, bytes, exact(updated), id)
   }
-}
-
-const EXACT_BELOW = 2 ** 51
-
-/** SQLite takes a number that is no 32-bit integer as REAL, and turns it back into INTEGER only below 2^51. */
-function exact(value: number): number | bigint {
-  return value < EXACT_BELOW ? value : BigInt(value)
 }

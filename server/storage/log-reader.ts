@@ -8,9 +8,11 @@ import type { HybridTime } from '../../shared/clock/hybrid-clock.js'
 import { CausewayError } from '../../shared/errors/error.js'
 import type { Op } from '../../shared/protocol/op.js'
 import { clockRecord, type DocumentRow, SELECT_NEWEST_LIFE, xorInto } from './document-row.js'
-import { CHAIN_BYTES, DamageError, linksOf, OP_COLUMNS, type OpRow, readOp } from './op-row.js'
+import { type LogRow, logRowReader } from './log-row.js'
+import { CHAIN_BYTES, linksOf, OP_COLUMNS, type OpRow, readOp } from './op-row.js'
 import { originNames } from './origin-table.js'
 import { readSnapshot, SNAPSHOT_COLUMNS, type SnapshotRow } from './snapshot-row.js'
+import { DamageError } from './sqlite-values.js'
 import { asStorageError } from './storage-error.js'
 import type { DocumentPage, ListOptions, LoadOptions, Snapshot, StoredDocument, TailUpdate } from './stored-document.js'
 
@@ -30,15 +32,10 @@ interface Touch {
   readonly updates: readonly Uint8Array[]
 }
 
-interface LogRow {
-  readonly position: number
-  readonly floor: number
-}
-
 export class LogReader {
   private readonly database: Database.Database
   private readonly originOf: (number: number) => OriginId
-  private readonly selectLog: Database.Statement<[], LogRow>
+  private readonly readLog: () => LogRow
   private readonly selectDocument: Database.Statement<[string], DocumentRow>
   private readonly selectQuarantine: Database.Statement<[number], string>
   private readonly selectPositions: Database.Statement<[number], { kind: 'head' | 'base'; position: number }>
@@ -49,7 +46,7 @@ export class LogReader {
   constructor(database: Database.Database) {
     this.database = database
     this.originOf = originNames(database)
-    this.selectLog = database.prepare('SELECT position, floor FROM log')
+    this.readLog = logRowReader(database)
     this.selectDocument = database.prepare(SELECT_NEWEST_LIFE)
     this.selectQuarantine = database
       .prepare<[number], string>('SELECT reason FROM quarantine WHERE document = ?')
@@ -131,8 +128,16 @@ export class LogReader {
     }
   }
 
+  private log(): LogRow {
+    try {
+      return this.readLog()
+    } catch (thrown) {
+      throw asStorageError(thrown) // No document's fault.
+    }
+  }
+
   private loadNow(row: DocumentRow): StoredDocument {
-    const { position } = this.selectLog.get()!
+    const { position } = this.log()
     const head = this.selectSnapshot.get(row.id, 'head')
     const snapshot = head && readSnapshot(head)
     const tail: TailUpdate[] = []
@@ -152,7 +157,7 @@ export class LogReader {
   }
 
   private loadThen(row: DocumentRow, upTo: number): StoredDocument | undefined {
-    const { position, floor } = this.selectLog.get()!
+    const { position, floor } = this.log()
     if (row.first > upTo) return undefined
     let kind: 'head' | 'base' | undefined
     let start = row.first > floor ? 0 : -1

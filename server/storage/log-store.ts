@@ -15,12 +15,13 @@ import { makeOrigin, type OriginId, replicaNameOf } from '../../shared/clock/dot
 import type { HybridTime } from '../../shared/clock/hybrid-clock.js'
 import { CausewayError } from '../../shared/errors/error.js'
 import { decodeOpBatch } from '../../shared/protocol/op-codec.js'
-import { CommitDraft, type Committed, type Head } from './commit-draft.js'
+import { CommitDraft, type Committed } from './commit-draft.js'
 import { CommitStatements } from './commit-statements.js'
 import { type DataDirectory, lockDataDirectory } from './data-directory.js'
 import { DocumentCache, type DocumentState, SELECT_NEWEST_LIFE, xorInto } from './document-row.js'
 import type { LogOptions, PruneOptions, PruneReport, Recovered } from './log.js'
 import { LogReader } from './log-reader.js'
+import { type LogRow, logRowReader } from './log-row.js'
 import { type Origin, readOrigins, unfold, vectorOf } from './origin-table.js'
 import { Pruner } from './prune.js'
 import { CHECKPOINT_PAGES, DATABASE_FILE, openDatabase } from './schema.js'
@@ -54,14 +55,6 @@ export interface StoreFigures {
   readonly quarantined: readonly string[]
 }
 
-interface LogRow {
-  readonly position: number
-  readonly hlc: number
-  readonly total: number
-  readonly floor: number
-  readonly floor_total: number
-}
-
 const WITNESS_FILE = 'witness'
 
 /** Room for some hundred small ops: less would let writes resume only to fail again. */
@@ -83,7 +76,7 @@ export class LogStore {
   private readonly commitWork: Database.Statement
   private readonly walFrames: Database.Statement<[], { log: number; checkpointed: number }>
   private readonly origins: Map<OriginId, Origin>
-  private head: Head
+  private log: LogRow
   private lastDocument: number
   private failure: CausewayError | undefined
 
@@ -113,11 +106,10 @@ export class LogStore {
 
     checkStructure(database, this.path)
     const origins = readOrigins(database)
-    const log = this.readLog()
-    checkHeads(database, this.path, origins, log.floor)
+    this.log = logRowReader(database)()
+    checkHeads(database, this.path, origins, this.log)
     checkLineage(origins, this.own, directory.path)
     this.origins = new Map(origins.map((origin) => [origin.name, origin]))
-    this.head = { position: log.position, hlc: log.hlc, total: log.total }
     this.lastDocument = database.prepare('SELECT COALESCE(MAX(id), 0) FROM documents').pluck().get() as number
 
     this.statements = new CommitStatements(database)
@@ -144,9 +136,9 @@ export class LogStore {
     const draft = new CommitDraft(this.committed, this.own)
     const { value: rows, syncMs } = this.transact(() => {
       for (const ops of decoded) for (const op of ops) this.statements.putOp(draft.add(op))
-      return draft.head.position - this.head.position + this.statements.putRest(draft)
+      return draft.log.position - this.log.position + this.statements.putRest(draft)
     })
-    const position = this.head.position + 1
+    const position = this.log.position + 1
     this.adopt(draft)
     const counts = decoded.map((ops) => ops.length)
     return { position, counts, rows, durationMs: performance.now() - start, syncMs }
@@ -173,12 +165,12 @@ export class LogStore {
     const { document: name, generation, position } = snapshot
     const state = this.documents.get(name, generation)
     if (!state) throw new CausewayError('document/not-found', { document: name, generation })
-    const { floor } = this.readLog()
+    const { floor } = this.log
     const present = this.pruner.coverOf(state.id)
     const kind = snapshot.kind === 'base' && position < present.head ? 'base' : 'head'
     const oldest = kind === 'head' ? Math.max(present.head, 1) : Math.max(present.base, floor, 1)
-    if (!Number.isSafeInteger(position) || position < oldest || position > this.head.position) {
-      throw new CausewayError('request/invalid', { document: name, kind, position, oldest, newest: this.head.position })
+    if (!Number.isSafeInteger(position) || position < oldest || position > this.log.position) {
+      throw new CausewayError('request/invalid', { document: name, kind, position, oldest, newest: this.log.position })
     }
     const draft: DocumentState = { ...state }
     const row = kind === 'head' ? this.headRow(snapshot, draft) : rowOf(snapshot, state.id, kind, 0, new Uint8Array(16))
@@ -208,7 +200,13 @@ export class LogStore {
   /** Prunes one slice of the log (see prune.ts); `more` says whether to go on. Throws as `commit`. */
   prune(options: PruneOptions): PruneReport {
     this.refuseAfterFailure()
-    return this.transact(() => this.pruner.prune(options, unfold(options.ceiling, this.origins))).value
+    const { value } = this.transact(() => {
+      const pruned = this.pruner.prune(this.log, options, unfold(options.ceiling, this.origins))
+      this.statements.putLog(pruned.log)
+      return pruned
+    })
+    this.log = value.log
+    return value.report
   }
 
   /**
@@ -231,9 +229,9 @@ export class LogStore {
   }
 
   figures(): StoreFigures {
-    const { total, floor_total: floorTotal } = this.readLog()
+    const { position, total, floorTotal } = this.log
     return {
-      position: this.head.position,
+      position,
       walBytes: statSync(`${this.path}-wal`, { throwIfNoEntry: false })?.size ?? 0,
       databaseBytes: statSync(this.path).size,
       logBytes: total - floorTotal,
@@ -243,6 +241,7 @@ export class LogStore {
 
   /** Checkpoints, truncates the write-ahead log and gives the directory free. */
   close(): void {
+    if (!this.database.open) return
     try {
       if (!this.failure) this.unlessRecoverable(() => this.database.pragma('wal_checkpoint(TRUNCATE)'))
     } finally {
@@ -254,19 +253,19 @@ export class LogStore {
 
   private get committed(): Committed {
     return {
-      head: this.head,
+      log: this.log,
       origins: this.origins,
       lastDocument: this.lastDocument,
       document: (name, generation) => this.documents.get(name, generation),
     }
   }
 
-  private adopt({ head, origins, documents, lastDocument }: CommitDraft): void {
-    this.head = head
+  private adopt({ log, origins, documents, lastDocument }: CommitDraft): void {
+    this.log = log
     this.lastDocument = lastDocument
     this.documents.adopt(documents.values())
     for (const [name, origin] of origins.changed) this.origins.set(name, origin)
-    this.witness.note(head.position)
+    this.witness.note(log.position)
   }
 
   /** One transaction. Whatever it throws was not stored, or the store has failed. */
@@ -346,10 +345,6 @@ export class LogStore {
     this.database.prepare<(number | string | Uint8Array)[]>(sql).run(...values)
   }
 
-  private readLog(): LogRow {
-    return this.database.prepare<[], LogRow>('SELECT position, hlc, total, floor, floor_total FROM log').get()!
-  }
-
   private quarantined(): string[] {
     return this.database
       .prepare<[], string>('SELECT DISTINCT name FROM quarantine JOIN documents ON id = document ORDER BY name')
@@ -359,7 +354,7 @@ export class LogStore {
 
   /** Only a document that cannot be loaded is quarantined: damage below its snapshot, or in what names it, does it no harm. */
   private verifyNewest(): Pick<Recovered, 'verifiedOps' | 'damaged'> {
-    const from = Math.max(0, this.head.position - START_OPS)
+    const from = Math.max(0, this.log.position - START_OPS)
     const { verified, damaged } = new OpVerifier(this.database).verify(from, START_OPS)
     const named = nameDocuments(this.database, damaged)
     for (const { document } of named) {
@@ -375,7 +370,7 @@ export class LogStore {
   private recover(verified: Pick<Recovered, 'verifiedOps' | 'damaged'>): Recovered {
     const origins = [...this.origins.values()]
     const predecessor = origins.findLast(({ own, seq }) => own && seq > 0)
-    const { position, hlc } = this.head
+    const { position, hlc } = this.log
     const { remembered } = this.witness
     return {
       ...(predecessor && { predecessor: { origin: predecessor.name, seq: predecessor.seq } }),

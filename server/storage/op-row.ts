@@ -12,6 +12,7 @@ import type { OriginId } from '../../shared/clock/dot.js'
 import { asCausewayError } from '../../shared/errors/error.js'
 import type { Op } from '../../shared/protocol/op.js'
 import { decodeOpRecord, encodeOpCanonical } from '../../shared/protocol/op-codec.js'
+import { DamageError } from './sqlite-values.js'
 
 /** The documents that an op touches, as columns: the first pair, then the others packed. */
 export interface LinkColumns {
@@ -41,17 +42,6 @@ export interface Link {
 export const CHAIN_BYTES = 16
 /** What the first op of an origin is chained to. */
 export const CHAIN_START: Uint8Array = new Uint8Array(CHAIN_BYTES)
-
-/** A stored thing is not what was stored. `reason` says what was found. */
-export class DamageError extends Error {
-  override readonly name = 'DamageError'
-  readonly position: number | undefined
-
-  constructor(reason: string, position?: number, options?: { cause: unknown }) {
-    super(reason, options)
-    this.position = position
-  }
-}
 
 /** Writes the chain value of `op` to `target` (16 bytes), which may be `previous` itself. */
 export function computeChain(previous: Uint8Array, op: Op, target: Uint8Array): void {

@@ -7,7 +7,8 @@ import { assert } from '../../shared/base/assert.js'
 import type { Dot, OriginId } from '../../shared/clock/dot.js'
 import type { VersionVector } from '../../shared/clock/version-vector.js'
 import type { Op } from '../../shared/protocol/op.js'
-import { CHAIN_START, computeChain, DamageError } from './op-row.js'
+import { CHAIN_START, computeChain } from './op-row.js'
+import { checksumOfValues, DamageError, exact, type SqliteValue } from './sqlite-values.js'
 
 export interface Origin {
   readonly id: number
@@ -27,23 +28,51 @@ interface OriginRow {
   readonly seq: number
   readonly position: number
   readonly chain: Uint8Array
-  readonly predecessor: OriginId | null
+  readonly predecessor: number | null
   readonly predecessor_seq: number | null
+  readonly checksum: number
 }
 
-const SELECT = `SELECT o.id, o.name, o.own, o.seq, o.position, o.chain, p.name AS predecessor, o.predecessor_seq
-  FROM origins o LEFT JOIN origins p ON p.id = o.predecessor ORDER BY o.id`
+const valuesOf = (row: Omit<OriginRow, 'checksum'>): SqliteValue[] => {
+  const { id, name, own, seq, position, chain, predecessor, predecessor_seq: predecessorSeq } = row
+  return [id, name, own, seq, position, chain, predecessor, predecessorSeq]
+}
 
+/** By number. Throws `DamageError`. */
 export function readOrigins(database: Database.Database): Origin[] {
-  return database
-    .prepare<[], OriginRow>(SELECT)
-    .all()
-    .map(({ predecessor, predecessor_seq: seq, own, ...row }) => ({
-      ...row,
-      own: own === 1,
-      ...(predecessor !== null && seq !== null && { predecessor: { origin: predecessor, seq } }),
-    }))
+  const rows = database.prepare<[], OriginRow>('SELECT * FROM origins ORDER BY id').all()
+  for (const [index, row] of rows.entries()) {
+    if (row.id !== index + 1) throw new DamageError('an origin is missing')
+    if (checksumOfValues(valuesOf(row)) !== row.checksum) throw new DamageError('checksum of an origin does not match')
+  }
+  return rows.map(({ id, name, own, seq, position, chain, predecessor, predecessor_seq: predecessorSeq }) => ({
+    id,
+    name,
+    own: own === 1,
+    seq,
+    position,
+    chain,
+    ...(predecessor !== null && { predecessor: { origin: rows[predecessor - 1]!.name, seq: predecessorSeq! } }),
+  }))
 }
+
+/** Returns what writes the row of an origin. */
+export function originWriter(
+  database: Database.Database,
+): (origin: Origin, intern: (name: OriginId) => number) => void {
+  const put = database.prepare<(number | bigint | string | Uint8Array | null)[]>(
+    'INSERT OR REPLACE INTO origins VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
+  )
+  return ({ id, name, own, seq, position, chain, predecessor }, intern) => {
+    const before = predecessor
+      ? { predecessor: intern(predecessor.origin), predecessor_seq: predecessor.seq }
+      : NO_PREDECESSOR
+    const values = valuesOf({ id, name, own: own ? 1 : 0, seq, position, chain, ...before })
+    put.run(...values.map((value) => (typeof value === 'number' ? exact(value) : value)), checksumOfValues(values))
+  }
+}
+
+const NO_PREDECESSOR = { predecessor: null, predecessor_seq: null }
 
 /** For a reader: names by number, looked up in the file when a new number is met. Throws `DamageError` on one that is not there. */
 export function originNames(database: Database.Database): (number: number) => OriginId {

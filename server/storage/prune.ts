@@ -21,8 +21,10 @@ import type Database from 'better-sqlite3'
 import type { OriginId } from '../../shared/clock/dot.js'
 import type { VersionVector } from '../../shared/clock/version-vector.js'
 import type { PruneOptions, PruneReport } from './log.js'
-import { DamageError, type LinkColumns, linksOf } from './op-row.js'
+import type { LogRow } from './log-row.js'
+import { type LinkColumns, linksOf } from './op-row.js'
 import { originNames } from './origin-table.js'
+import { DamageError } from './sqlite-values.js'
 
 /** Ops that one call looks at: commits wait for it. */
 export const PRUNE_SLICE_OPS = 1_000
@@ -40,13 +42,6 @@ interface PruneRow extends LinkColumns {
   readonly total: number
 }
 
-interface LogRow {
-  readonly position: number
-  readonly floor: number
-  readonly total: number
-  readonly floor_total: number
-}
-
 /** Positions of a document's snapshots; 0 where it has none. */
 export interface Cover {
   readonly head: number
@@ -56,14 +51,12 @@ export interface Cover {
 export class Pruner {
   private readonly database: Database.Database
   private readonly originOf: (number: number) => OriginId
-  private readonly selectLog: Database.Statement<[], LogRow>
   private readonly selectRows: Database.Statement<[number, number], PruneRow>
   private readonly selectCover: Database.Statement<[number], Cover>
 
   constructor(database: Database.Database) {
     this.database = database
     this.originOf = originNames(database)
-    this.selectLog = database.prepare('SELECT position, floor, total, floor_total FROM log')
     this.selectRows = database.prepare(
       'SELECT position, origin, seq, document, previous, more, total FROM ops WHERE position > ? ORDER BY position LIMIT ?',
     )
@@ -73,16 +66,17 @@ export class Pruner {
     )
   }
 
-  /** Prunes one slice, inside the transaction that the caller has begun. `ceiling` is unfolded. */
-  prune(options: PruneOptions, ceiling: VersionVector): PruneReport {
-    const log = this.selectLog.get()!
+  /**
+   * Prunes one slice, inside the transaction that the caller has begun; the row of the log that it returns is for the
+   * caller to write. `ceiling` is unfolded.
+   */
+  prune(log: LogRow, options: PruneOptions, ceiling: VersionVector): { report: PruneReport; log: LogRow } {
     const soft = this.budgetCut(log, options, 1)
     const hard = this.budgetCut(log, options, HARD_FACTOR)
     const covers = new Map<number, Cover>()
     const wanted = new Set<number>()
     const outlived = new Set<number>()
-    let floor = log.floor
-    let floorTotal = log.floor_total
+    let { floor, floorTotal } = log
     let deletedOps = 0
     let isHeldBack = false
     for (const row of this.selectRows.all(log.floor, PRUNE_SLICE_OPS)) {
@@ -104,9 +98,10 @@ export class Pruner {
       floorTotal = row.total
       deletedOps++
     }
-    if (deletedOps > 0) this.cut(log.floor, floor, floorTotal, outlived)
+    if (deletedOps > 0) this.cut(log.floor, floor, outlived)
     const more = !isHeldBack && deletedOps === PRUNE_SLICE_OPS
-    return { deletedOps, floor, more, wanted: [...wanted].map((id) => this.named(id, soft)) }
+    const report = { deletedOps, floor, more, wanted: [...wanted].map((id) => this.named(id, soft)) }
+    return { report, log: { ...log, floor, floorTotal } }
   }
 
   /** The documents of an op; `undefined` where it must stay: it is above the ceiling, or damaged and waits for repair. */
@@ -152,10 +147,9 @@ export class Pruner {
   }
 
   /** `outlived`: documents whose base, if any, has lost ops above it. */
-  private cut(from: number, to: number, total: number, outlived: Iterable<number>): void {
+  private cut(from: number, to: number, outlived: Iterable<number>): void {
     const run = (sql: string, ...values: number[]): unknown => this.database.prepare<number[]>(sql).run(...values)
     run('DELETE FROM ops WHERE position > ? AND position <= ?', from, to)
-    run('UPDATE log SET floor = ?, floor_total = ?', to, total)
     for (const document of outlived) run("DELETE FROM snapshots WHERE document = ? AND kind = 'base'", document)
   }
 

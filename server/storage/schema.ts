@@ -7,7 +7,7 @@
  *              XOR of their chain values, and what a listing shows.
  *   snapshots  the states that the lists end at: `head`, and `base` where the history begins.
  *   origins    interned origins, each with its head: last seq and chain value.
- *   log        one row: the head of the whole log.
+ *   log        one row: the head of the whole log; none before the first commit.
  *
  * The list replaces an index over (document, position): such an index spreads the entries of 1,000 documents over 1,000
  * pages, and every batch would write one page per document (measured: two to six times the pages per commit). The
@@ -30,9 +30,9 @@ const MIGRATIONS: readonly string[] = [
     hlc INTEGER NOT NULL,      -- greatest of all ops
     total INTEGER NOT NULL,    -- bytes of all records ever written
     floor INTEGER NOT NULL,    -- ops up to this position were pruned
-    floor_total INTEGER NOT NULL
+    floor_total INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
   ) STRICT;
-  INSERT INTO log VALUES (1, 0, 0, 0, 0, 0);
   CREATE TABLE origins (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
@@ -41,7 +41,8 @@ const MIGRATIONS: readonly string[] = [
     position INTEGER NOT NULL, -- of that op
     chain BLOB NOT NULL,       -- of that op; empty before the first
     predecessor INTEGER,       -- number of the origin that its open op names
-    predecessor_seq INTEGER
+    predecessor_seq INTEGER,
+    checksum INTEGER NOT NULL
   ) STRICT;
   CREATE TABLE ops (
     position INTEGER PRIMARY KEY,

@@ -1,6 +1,6 @@
 /** A document's state at a position, as a row with a checksum over everything it holds. */
 import { createHash } from 'node:crypto'
-import { DamageError } from './op-row.js'
+import { DamageError } from './sqlite-values.js'
 import type { Snapshot } from './stored-document.js'
 
 export interface SnapshotRow {

@@ -6,6 +6,7 @@
 import Database from 'better-sqlite3'
 import type { ErrorCodeName } from '../../shared/errors/codes.js'
 import { CausewayError, type ErrorDetails } from '../../shared/errors/error.js'
+import { DamageError } from './sqlite-values.js'
 
 const BY_SQLITE_CODE: readonly (readonly [prefix: string, code: ErrorCodeName])[] = [
   ['SQLITE_FULL', 'storage/full'],
@@ -40,6 +41,7 @@ export function isRecoverable(error: CausewayError): boolean {
 }
 
 function codeOf(thrown: unknown): ErrorCodeName {
+  if (thrown instanceof DamageError) return 'storage/damaged'
   const { code } = systemCodeOf(thrown)
   if (code === undefined) return 'storage/failed'
   if (thrown instanceof Database.SqliteError) {
