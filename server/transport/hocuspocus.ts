@@ -431,8 +431,8 @@ class Session implements StockProtocol {
   opened(): void {
     const document = this.document!
     document.showPresent()
-    // A provider that was refused may show a fresh token and nothing else; what it sent meanwhile was dropped.
-    if (this.wasRefused) document.resync()
+    // A provider that was refused may show a fresh token and no step1; what it sent meanwhile was dropped.
+    if (this.wasRefused && !this.queue.some(({ message }) => message.type === 'step1')) document.resync()
     this.wasRefused = false
     if (this.state !== 'loading') return
     this.state = 'open'
