@@ -1,6 +1,6 @@
-/** The server behind the demo's tests, with an empty notebook. To test another one, change `startDemoServer`. */
+/** The replica behind the demo's tests, with an empty notebook and the pages as they ship. */
 import { execFileSync } from 'node:child_process'
-import { startEchoServer } from '../../models/echo-server.js'
+import { freePort, ReplicaProcess, temporaryDirectory } from '../../support/replica-process.js'
 
 export interface DemoServer {
   /** Where the notebook is served, `http://127.0.0.1:…/`. */
@@ -8,12 +8,17 @@ export interface DemoServer {
   stop(): Promise<void>
 }
 
-const DISK_DELAY_MS = 30
-
 export async function startDemoServer(): Promise<DemoServer> {
   buildPages()
-  const server = await startEchoServer({ port: 0, delayMs: DISK_DELAY_MS, pages: 'dist/web' })
-  return { url: `http://127.0.0.1:${server.port}/`, stop: () => server.stop() }
+  const directory = temporaryDirectory()
+  const replica = await ReplicaProcess.start({ port: await freePort(), data: directory.path, args: ['--demo'] })
+  return {
+    url: `${replica.http}/`,
+    stop: async () => {
+      await replica.end()
+      directory.remove()
+    },
+  }
 }
 
 /** As they ship: not with the settings that a test run leaves in the environment. */
