@@ -19,7 +19,10 @@ export interface Snapshot {
 export interface SnapshotToSave extends Snapshot {
   readonly document: string
   readonly generation: number
-  /** `head` (default): what `load` starts from. `base`: the state at the prune cut, where the history begins. */
+  /**
+   * `head` (default): what `load` starts from. `base`: where the history begins, from what `load` gave with `upTo`; it
+   * replaces an older base, and with it the history below, so it is for the positions that `prune` wants.
+   */
   readonly kind?: 'head' | 'base'
 }
 
