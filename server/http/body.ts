@@ -45,6 +45,8 @@ function unsupported(header: string, wanted: string): CausewayError {
 async function readWhole(request: IncomingMessage, limitBytes: number): Promise<Uint8Array> {
   const tooLarge = () => new CausewayError('protocol/too-large', { limitBytes })
   if (Number(request.headers['content-length']) > limitBytes) throw tooLarge()
+  // Its events are over when the caller left while it was being identified.
+  if (request.destroyed) throw invalid('body', 'ended early')
   const chunks: Uint8Array[] = []
   let bytes = 0
   // By events: leaving a `for await` would destroy the socket, and with it the answer that says why.
