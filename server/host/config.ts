@@ -3,7 +3,7 @@
  * names the option and where it was set, and never the value. Secrets come from the file or the environment only, and
  * are never printed.
  */
-import type { z } from 'zod'
+import * as z from 'zod'
 import { CausewayError } from '../../shared/errors/error.js'
 import { describeIssue, formatPath, type SchemaIssue } from '../../shared/errors/issue.js'
 import { isOpenAccess } from '../access/authenticator.js'
@@ -77,6 +77,11 @@ export function redactConfig(config: Config): Record<string, unknown> {
       ...auth,
     },
   }
+}
+
+/** The JSON schema of the configuration file. */
+export function describeConfig(): Record<string, unknown> {
+  return z.toJSONSchema(configSchema, { io: 'input' })
 }
 
 /** The flag of an option: its name, with hyphens. */

@@ -7,10 +7,11 @@
  */
 import pino from 'pino'
 
-export const LOG_EVENTS = {
+const LOG_EVENTS = {
   'access/open': 'Access is open: whoever reaches this machine from itself may do everything.',
   'http/failed': 'A request failed inside the replica.',
   'http/request': 'A request was answered.',
+  'replica/drain-failed': 'Draining failed; the process ends.',
   'replica/drain-late': 'Draining took too long; the process ends without having finished.',
   'replica/ready': 'The replica serves.',
   'replica/start-failed': 'The replica could not start.',
@@ -18,8 +19,8 @@ export const LOG_EVENTS = {
   'replica/stopping': 'The replica stops: clients are sent away and everything goes to disk.',
 } as const
 
-export type LogEvent = keyof typeof LOG_EVENTS
-export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
+type LogEvent = keyof typeof LOG_EVENTS
+type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
 /** Flat: what is nested could hide a secret under any name. */
 export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>
 

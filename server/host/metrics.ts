@@ -6,21 +6,18 @@
 import { ERROR_CODES, type ErrorCodeName } from '../../shared/errors/codes.js'
 
 /** What an update passes through, in order. */
-export const INGEST_STAGES = ['check', 'queue', 'commit', 'deliver'] as const
-export type IngestStage = (typeof INGEST_STAGES)[number]
+const INGEST_STAGES = ['check', 'queue', 'commit', 'deliver'] as const
 
 /** What is waited for. Each wait has one of these names. */
-export const WAIT_CAUSES = ['document-load', 'worker', 'commit', 'slow-consumer'] as const
-export type WaitCause = (typeof WAIT_CAUSES)[number]
+const WAIT_CAUSES = ['document-load', 'worker', 'commit', 'slow-consumer'] as const
 
-export const WORKER_TASKS = ['compact', 'diff', 'view', 'patch', 'check'] as const
-export type WorkerTask = (typeof WORKER_TASKS)[number]
+const WORKER_TASKS = ['compact', 'diff', 'view', 'patch', 'check'] as const
 
-export const PROTOCOLS = ['y', 'hocuspocus'] as const
-export type Protocol = (typeof PROTOCOLS)[number]
+const PROTOCOLS = ['y', 'hocuspocus'] as const
+type Protocol = (typeof PROTOCOLS)[number]
 
-export const HTTP_STATUS_CLASSES = ['1xx', '2xx', '3xx', '4xx', '5xx'] as const
-export type HttpStatusClass = (typeof HTTP_STATUS_CLASSES)[number]
+const HTTP_STATUS_CLASSES = ['1xx', '2xx', '3xx', '4xx', '5xx'] as const
+type HttpStatusClass = (typeof HTTP_STATUS_CLASSES)[number]
 
 const SECONDS = [
   0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,

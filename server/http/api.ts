@@ -15,11 +15,11 @@ import type { Documents } from '../replica/documents.js'
 import { sendJson } from './answer.js'
 import { createCallerCheck } from './caller.js'
 import { type DocumentWork, documentEndpoints } from './documents.js'
-import { callEndpoint, type Endpoint, endpoint } from './endpoint.js'
+import { callEndpoint, type Endpoint, type EndpointShape, endpoint } from './endpoint.js'
 import { answerError } from './errors.js'
 import { describeApi } from './openapi.js'
 import { servePages } from './pages.js'
-import { noQuery } from './schemas.js'
+import { healthAnswer, noQuery, readinessAnswer } from './schemas.js'
 import { originGuard, securityHeaders } from './security.js'
 import { normaliseTarget } from './target.js'
 
@@ -157,7 +157,40 @@ function apiDescription(endpoints: readonly Endpoint[], version: string): Endpoi
     body: 'none',
     answers: { 200: { describes: 'OpenAPI 3.1.', content: { 'application/json': z.record(z.string(), z.unknown()) } } },
     async handle({ response }) {
-      sendJson(response, 200, describeApi(endpoints, version))
+      sendJson(response, 200, describeApi([...endpoints, ...SERVICE], version))
     },
   })
 }
+
+/** What stands beside the API. */
+const SERVICE: readonly EndpointShape[] = [
+  {
+    method: 'get',
+    path: '/healthz',
+    summary: 'Whether the process lives.',
+    open: true,
+    query: noQuery,
+    body: 'none',
+    answers: { 200: { describes: 'It does.', content: { 'application/json': healthAnswer } } },
+  },
+  {
+    method: 'get',
+    path: '/readyz',
+    summary: 'Whether documents can be served.',
+    open: true,
+    query: noQuery,
+    body: 'none',
+    answers: {
+      200: { describes: 'They can.', content: { 'application/json': readinessAnswer } },
+      503: { describes: 'They cannot.', content: { 'application/json': readinessAnswer } },
+    },
+  },
+  {
+    method: 'get',
+    path: '/metrics',
+    summary: 'Metrics in the text format of Prometheus, for who may administer everything.',
+    query: noQuery,
+    body: 'none',
+    answers: { 200: { describes: 'The metrics.', content: { 'text/plain': null } } },
+  },
+]

@@ -7,7 +7,7 @@ import { CausewayError } from '../../shared/errors/error.js'
 import { invalid } from './invalid.js'
 
 /** Deep enough for the deepest operation that a document takes. */
-export const JSON_DEPTH_LIMIT = 128
+const JSON_DEPTH_LIMIT = 128
 
 /** The bytes of a body of type application/octet-stream, or of no named type. Rejects with `protocol/too-large`. */
 export async function readBytes(request: IncomingMessage, limitBytes: number): Promise<Uint8Array> {

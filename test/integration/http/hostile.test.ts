@@ -1,5 +1,7 @@
 import { createConnection } from 'node:net'
+import fc from 'fast-check'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { ERROR_CODES } from '../../../shared/errors/codes.js'
 import { CausewayError } from '../../../shared/errors/error.js'
 import { textUpdate } from './fake-documents.js'
 import { SECRET, type ServedApi, serveApi } from './serve-api.js'
@@ -201,6 +203,84 @@ describe('[SEC] failures inside', () => {
     expect(text).not.toContain('node_modules')
   })
 })
+
+test('[SEC] whatever is asked, the answer is one that the table of codes knows', async () => {
+  const word = fc.oneof(
+    fc.constantFrom(
+      'v1',
+      'documents',
+      'transactions',
+      'updates',
+      'x',
+      '',
+      '..',
+      '%2F',
+      '%zz',
+      '__proto__',
+      'constructor',
+    ),
+    fc.string({ maxLength: 5 }).map(encodeURIComponent),
+  )
+  const path = fc.oneof(
+    fc.constantFrom('/v1/documents', '/v1/documents/x', '/v1/documents/x/updates', '/v1/transactions', '/metrics'),
+    fc.array(word, { maxLength: 5 }).map((words) => `/${words.join('/')}`),
+  )
+  const name = fc.constantFrom(
+    'w',
+    'level',
+    'timeoutMs',
+    'sv',
+    'types',
+    'limit',
+    'cursor',
+    'prefix',
+    'r',
+    'at',
+    '__proto__',
+  )
+  const value = fc.oneof(fc.constantFrom('1', '0', 'all', 'fresh', 'AA', 'a:map', '-1', '1e9', '\u0000'), fc.string())
+  const query = fc.array(fc.tuple(name, value), { maxLength: 3 }).map((pairs) => new URLSearchParams(pairs).toString())
+  const type = fc.constantFrom('application/json', 'application/octet-stream', 'text/plain', '')
+  // Names that the API itself uses, so that bodies get deep into it.
+  const key = fc.constantFrom('parts', 'document', 'update', 'operations', 'op', 'path', 'value', '__proto__')
+  const { json: tree } = fc.letrec((tie) => ({
+    json: fc.oneof(
+      { maxDepth: 4 },
+      fc.constantFrom<unknown>('set', 'x', '', 1, null, true, 'AAA='),
+      fc.array(tie('json'), { maxLength: 3 }),
+      fc.dictionary(key, tie('json'), { maxKeys: 3 }),
+    ),
+  }))
+  const body = fc.oneof(
+    tree.map((value) => JSON.stringify(value)),
+    fc.uint8Array({ maxLength: 30 }),
+  )
+
+  await fc.assert(
+    fc.asyncProperty(
+      fc.constantFrom('GET', 'POST', 'PATCH', 'DELETE', 'PUT'),
+      path,
+      query,
+      type,
+      body,
+      async (...request) => {
+        const [method, address, search, contentType, content] = request
+        const response = await fetch(`${api.url}${address}?${search}`, {
+          method,
+          headers: { authorization: `Bearer ${token}`, ...(contentType === '' ? {} : { 'content-type': contentType }) },
+          ...(method === 'GET' ? {} : { body: content as BodyInit }),
+        })
+        const text = await response.text()
+        if (response.status < 300) return
+        const { code } = JSON.parse(text).error as { code: keyof typeof ERROR_CODES }
+        expect([code, ERROR_CODES[code].http]).toEqual([code, response.status])
+        expect(code).not.toBe('internal/failure')
+      },
+    ),
+    { numRuns: 400 },
+  )
+  api.documents.kept.clear() // a few of them were right
+}, 30_000)
 
 test('[SEC] neither the log nor the metrics hold a secret that was sent', async () => {
   const secrets = [token, token.split('.')[2]!, SECRET, 'canary-query', 'canary-basic', 'canary-cookie', 'canary-body']

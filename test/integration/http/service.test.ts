@@ -106,6 +106,9 @@ describe('/v1/openapi.json', () => {
       Object.keys(methods).map((method) => `${method} ${path}`),
     )
     expect(operations.sort()).toEqual([
+      'get /healthz',
+      'get /metrics',
+      'get /readyz',
       'get /v1/documents',
       'get /v1/documents/{name}',
       'get /v1/openapi.json',

@@ -1,0 +1,15 @@
+/** `causeway config`: the configuration that `serve` would run with, from the same sources, or the schema of its file. */
+import type { Terminal } from './run.js'
+import { type ConfigFlags, readConfig } from './sources.js'
+
+export interface PrintConfigOptions extends ConfigFlags {
+  readonly schema?: boolean
+  readonly json?: boolean
+}
+
+export async function printConfig(options: PrintConfigOptions, { env, out }: Terminal): Promise<void> {
+  const { schema, json: _, ...flags } = options
+  const { describeConfig, redactConfig } = await import('../host/config.js')
+  const shown = schema ? describeConfig() : redactConfig(await readConfig(flags, env))
+  out(`${JSON.stringify(shown, null, 2)}\n`)
+}
