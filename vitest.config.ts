@@ -27,9 +27,16 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['{shared,server,client}/**/*.test.ts', 'test/fuzz/**/*.test.ts', 'test/arrows.test.ts', 'bench/**/*.test.mjs'],
+          include: [
+            '{shared,server,client}/**/*.test.ts',
+            'test/fuzz/**/*.test.ts',
+            'test/arrows.test.ts',
+            'bench/**/*.test.mjs',
+          ],
           pool: 'forks',
           globalSetup: ['test/setup/build.ts'],
+          // Machines are shared: only a hang should fail for its time.
+          testTimeout: 60_000,
         },
       },
       {

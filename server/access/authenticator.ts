@@ -9,7 +9,6 @@
  *
  * `jose` is loaded with the first token that deserves a check.
  */
-import type { IncomingHttpHeaders } from 'node:http'
 import type { JWTPayload, JWTVerifyOptions } from 'jose'
 import { CausewayError } from '../../shared/errors/error.js'
 import { isLoopbackHost, parseListen } from './address.js'
@@ -36,7 +35,8 @@ export interface Credentials {
   readonly token?: string | undefined
   readonly remoteAddress: string
   readonly origin?: string | undefined
-  readonly headers?: IncomingHttpHeaders | undefined
+  /** By lower-case name. */
+  readonly headers?: Readonly<Record<string, string | readonly string[] | undefined>> | undefined
 }
 
 /** What a hook answers: who the caller is, and its scope in the form that a token has it. Undefined: refused. */

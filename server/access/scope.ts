@@ -14,7 +14,7 @@ import { isDocumentName } from '../../shared/protocol/document-name.js'
 export const RIGHTS = ['read', 'write', 'admin'] as const
 export type Right = (typeof RIGHTS)[number]
 
-export const SCOPE_LIMIT_BYTES = 8192
+const SCOPE_LIMIT_BYTES = 8192
 export const SCOPE_LIMIT_ENTRIES = 256
 
 /** Names that start with `prefix`; with `exact`, only that one name. */

@@ -4,10 +4,10 @@ import { styleText } from 'node:util'
 import { CausewayError } from '../../shared/errors/error.js'
 import type { Config } from '../host/config.js'
 import type { RunningReplica } from '../host/start.js'
+import { readVersion } from '../host/version.js'
 import type { Terminal } from './run.js'
 import { startUntilSignal } from './serve.js'
 import { readConfig } from './sources.js'
-import { readVersion } from './version.js'
 
 export interface DevOptions {
   readonly replicas: string

@@ -5,8 +5,8 @@
  */
 import { Command, CommanderError } from 'commander'
 import { asCausewayError } from '../../shared/errors/error.js'
+import { readVersion } from '../host/version.js'
 import type { ConfigFlags } from './sources.js'
-import { readVersion } from './version.js'
 
 /** What a command may touch. */
 export interface Terminal {

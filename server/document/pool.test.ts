@@ -34,9 +34,11 @@ test('the workers answer as the functions do, and the state stays usable', async
   expect(await workers.patch(state, operations, 5)).toEqual(patch(state, operations, 5))
   expect(await workers.view(state)).toBe(view(state))
   expect(await workers.view(state, { text: 'map' })).toBe(view(state, { text: 'map' }))
-  expect(await workers.diff(state, new Uint8Array([0]))).toEqual(compact(state).update)
+  const whole = await workers.diff(state, new Uint8Array([0]))
+  expect(fingerprint({ snapshot: whole, tail: [] })).toBe(fingerprint(state))
+  expect(await workers.agrees(state, whole, [])).toBe(true)
   expect(state).toEqual(before)
-  expect(Object.keys(workers.stats().tasks).sort()).toEqual(['compact', 'diff', 'fingerprint', 'patch', 'view'])
+  expect(Object.keys(workers.stats().tasks).sort()).toEqual(['agrees', 'compact', 'diff', 'fingerprint', 'patch', 'view'])
 })
 
 test.each<[string, () => Promise<unknown>, object]>([

@@ -14,6 +14,8 @@ export interface Committed {
   /** Of the op with `seq`. */
   readonly position: number
   readonly ops: number
+  /** How long the oldest op had waited for the batch to begin. */
+  readonly waitedMs: number
   /** From handing the batch over to knowing that it is on disk. */
   readonly tookMs: number
   readonly figures: CommitFigures
@@ -24,6 +26,7 @@ const PACE_MS = 5
 
 export class Committer {
   private pending: Op[] = []
+  private oldestAtMs = 0
   private isRunning = false
   private isScheduled = false
   private startedAtMs = Number.NEGATIVE_INFINITY
@@ -46,6 +49,7 @@ export class Committer {
   }
 
   add(op: Op): void {
+    if (this.pending.length === 0) this.oldestAtMs = this.monotonicMs()
     this.pending.push(op)
     this.schedule()
   }
@@ -77,12 +81,13 @@ export class Committer {
     this.isRunning = true
     const startedAtMs = this.monotonicMs()
     this.startedAtMs = startedAtMs
+    const waitedMs = startedAtMs - this.oldestAtMs
     this.log.commit(encodeOpBatch(ops), (error, figures) => {
       this.isRunning = false
       if (figures !== undefined) {
         const tookMs = this.monotonicMs() - startedAtMs
         const position = figures.position + ops.length - 1
-        this.onCommitted({ seq: last.dot.seq, position, ops: ops.length, tookMs, figures })
+        this.onCommitted({ seq: last.dot.seq, position, ops: ops.length, waitedMs, tookMs, figures })
       } else {
         // What gathered meanwhile builds on what failed: it fails with it.
         this.pending = []

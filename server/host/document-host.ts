@@ -30,8 +30,8 @@ import type { LoadedDocument, OpenDocument } from '../replica/open-document.js'
 import type { ReceivedPart, Replica, ReplicaEffect, ReplicaInput, Source } from '../replica/replica.js'
 import type { Log } from '../storage/log-client.js'
 import type { StoredDocument } from '../storage/stored-document.js'
-import { Committer } from './committer.js'
-import type { Metrics } from './metrics.js'
+import { type Committed, Committer } from './committer.js'
+import type { Histogram, Metrics } from './metrics.js'
 
 /** Where answers go: one subscription, or one submitted request. */
 interface Lane {
@@ -119,6 +119,7 @@ export class DocumentHost implements Documents {
   private readonly metrics: Metrics
   private readonly onFailure: (event: HostFailure, error: unknown) => void
   private readonly now: () => number
+  private readonly monotonicMs: () => number
   private readonly onFatal: (error: CausewayError) => void
   private readonly committer: Committer
   private readonly entries = new Map<string, Entry>()
@@ -144,6 +145,7 @@ export class DocumentHost implements Documents {
     this.log = options.log
     this.workers = options.workers
     this.now = options.now
+    this.monotonicMs = options.monotonicMs
     this.hooks = options.hooks ?? {}
     this.limits = { ...DEFAULT_LIMITS, ...options.limits }
     this.metrics = options.metrics
@@ -153,10 +155,11 @@ export class DocumentHost implements Documents {
       log: options.log,
       monotonicMs: options.monotonicMs,
       onCommitted: (committed) => {
-        const { seq, position, ops, tookMs } = committed
-        this.metrics.batchOps.observe(ops)
-        this.metrics.commitSeconds.observe(tookMs / 1000)
-        this.step({ type: 'committed', seq, position, nowMs: this.now() })
+        const { seq, position } = committed
+        this.measure(committed)
+        this.timed(this.metrics.ingestSeconds.deliver, () =>
+          this.step({ type: 'committed', seq, position, nowMs: this.now() }),
+        )
       },
       onFailed: (error) => {
         this.onFailure('storage/commit-failed', error)
@@ -269,7 +272,9 @@ export class DocumentHost implements Documents {
   // --- used by subscriptions ------------------------------------------------------------------------------------
 
   receive(source: HostSource, part: ReceivedPart): void {
+    const startedAtMs = this.monotonicMs()
     this.step({ type: 'updates-received', source, parts: [part], nowMs: this.now() })
+    this.metrics.ingestSeconds.check.observe((this.monotonicMs() - startedAtMs) / 1000)
   }
 
   release(subscription: HostSubscription): void {
@@ -294,7 +299,7 @@ export class DocumentHost implements Documents {
       return known > clock && known < clockEnd ? sum + to - from : sum
     }, 0)
     if (bytesToRead <= this.limits.inlineDiffBytes) return diffUpdate(joined, stateVector)
-    return this.workers.diff({ snapshot: joined.bytes, tail: [] }, encodedStateVector)
+    return this.waiting('diff', () => this.workers.diff({ snapshot: joined.bytes, tail: [] }, encodedStateVector))
   }
 
   /** The whole durable document as one update; a join after further edits only adds them. */
@@ -365,7 +370,7 @@ export class DocumentHost implements Documents {
   private async load(entry: Entry): Promise<OpenDocument> {
     let stored: StoredDocument | undefined
     try {
-      stored = await this.log.load(entry.name)
+      stored = await this.waiting('document-load', () => this.log.load(entry.name))
     } catch (error) {
       this.onFailure('document/load-failed', error)
       this.forget(entry)
@@ -441,6 +446,31 @@ export class DocumentHost implements Documents {
     }
   }
 
+  // --- figures --------------------------------------------------------------------------------------------------
+
+  private measure({ ops, waitedMs, tookMs, figures }: Committed): void {
+    const { ingestSeconds, fsyncSeconds, batchOps } = this.metrics
+    ingestSeconds.queue.observe(waitedMs / 1000)
+    ingestSeconds.commit.observe(tookMs / 1000)
+    fsyncSeconds.observe(figures.transaction.syncMs / 1000)
+    batchOps.observe(ops)
+  }
+
+  private timed(histogram: Histogram, work: () => void): void {
+    const startedAtMs = this.monotonicMs()
+    work()
+    histogram.observe((this.monotonicMs() - startedAtMs) / 1000)
+  }
+
+  private async waiting<T>(cause: keyof Metrics['waitSeconds'], work: () => Promise<T>): Promise<T> {
+    const startedAtMs = this.monotonicMs()
+    try {
+      return await work()
+    } finally {
+      this.metrics.waitSeconds[cause].observe((this.monotonicMs() - startedAtMs) / 1000)
+    }
+  }
+
   // --- effects --------------------------------------------------------------------------------------------------
 
   private step(input: ReplicaInput<HostSource>): void {
@@ -504,7 +534,8 @@ export class DocumentHost implements Documents {
     const { document, lane, update, overlaps } = effect
     let agrees = false
     try {
-      agrees = await this.workers.agrees({ snapshot: undefined, tail: document.acceptedContent }, update, overlaps)
+      const content = { snapshot: undefined, tail: document.acceptedContent }
+      agrees = await this.waiting('content-check', () => this.workers.agrees(content, update, overlaps))
     } catch (error) {
       this.onFailure('document/content-check-failed', error)
     }

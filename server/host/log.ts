@@ -7,7 +7,7 @@
  */
 import pino from 'pino'
 
-export const LOG_EVENTS = {
+const LOG_EVENTS = {
   'access/open': 'Access is open: whoever reaches this machine from itself may do everything.',
   'document/compaction-failed': 'A document could not be compacted; its snapshot and tail stay as they are.',
   'document/content-check-failed': 'A comparison of content failed; the update was refused.',
@@ -34,7 +34,7 @@ export const LOG_EVENTS = {
 } as const
 
 export type LogEvent = keyof typeof LOG_EVENTS
-export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
+type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
 /** Flat: what is nested could hide a secret under any name. */
 export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>
 

@@ -13,7 +13,11 @@ export interface MaintenanceOptions {
   /** The majority-durable cut: nothing above it is pruned. */
   readonly ceiling: () => VersionVector
   readonly now: () => number
-  readonly onDamage: (damage: { readonly document?: string; readonly position?: number; readonly reason: string }) => void
+  readonly onDamage: (damage: {
+    readonly document?: string
+    readonly position?: number
+    readonly reason: string
+  }) => void
   readonly onFailure: (error: unknown) => void
 }
 

@@ -3,7 +3,7 @@
  * event loop lag, garbage collection. It is loaded by the first scrape, and its own measuring begins then.
  */
 import type { Metric, Registry } from 'prom-client'
-import type { Histogram, Metrics } from './metrics.js'
+import type { Histogram, Metrics, WorkerTaskTotals } from './metrics.js'
 
 export interface MetricsPage {
   readonly contentType: string
@@ -49,21 +49,30 @@ async function createRegistry(metrics: Metrics): Promise<Registry> {
 function familiesOf(metrics: Metrics): readonly Family[] {
   return [
     histograms('causeway_ingest_stage_seconds', 'Time of an update in each stage.', 'stage', metrics.ingestSeconds),
-    histogram('causeway_commit_seconds', 'Duration of a group commit, fsync included.', metrics.commitSeconds),
+    histogram('causeway_fsync_seconds', 'What the disk took of a group commit.', metrics.fsyncSeconds),
     histogram('causeway_batch_ops', 'Ops in one group commit.', metrics.batchOps),
     gauge('causeway_queue_bytes', 'Bytes accepted and not yet on disk.', () => metrics.queueBytes),
     gauge('causeway_open_documents', 'Documents held open.', () => metrics.openDocuments),
-    numbers('causeway_connections', 'Open connections.', 'gauge', 'protocol', metrics.connections),
+    gauge('causeway_connections', 'Open WebSocket connections.', () => metrics.connections),
     numbers('causeway_refusals_total', 'Refusals, by error code.', 'counter', 'code', metrics.refusals),
     numbers('causeway_connection_events_total', 'What connections met.', 'counter', 'event', metrics.transportEvents),
     histograms('causeway_wait_seconds', 'Waits, by what was waited for.', 'cause', metrics.waitSeconds),
-    histograms('causeway_worker_task_seconds', 'Tasks done by workers.', 'task', metrics.workerTaskSeconds),
+    tasks('causeway_worker_tasks_total', 'Tasks that document workers ended.', metrics, ({ count }) => count),
+    tasks('causeway_worker_tasks_failed_total', 'Tasks among them that failed.', metrics, ({ failed }) => failed),
+    tasks('causeway_worker_wait_seconds_total', 'Time that tasks waited.', metrics, ({ waitMs }) => waitMs / 1000),
+    tasks('causeway_worker_run_seconds_total', 'Time that tasks ran.', metrics, ({ runMs }) => runMs / 1000),
     histograms('causeway_http_request_seconds', 'HTTP requests, by status.', 'status', metrics.httpSeconds),
   ]
 }
 
 function gauge(name: string, help: string, read: () => number): Family {
   return { name, help, type: 'gauge', samples: () => [{ labels: {}, value: read() }] }
+}
+
+function tasks(name: string, help: string, metrics: Metrics, read: (totals: WorkerTaskTotals) => number): Family {
+  const samples = () =>
+    Object.entries(metrics.workerTasks()).map(([task, totals]) => ({ labels: { task }, value: read(totals) }))
+  return { name, help, type: 'counter', samples }
 }
 
 function numbers(

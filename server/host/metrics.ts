@@ -3,25 +3,25 @@
  * path may count; a scrape turns them into Prometheus text (`metrics-page.ts`). Durations are in seconds, as Prometheus
  * has it.
  */
-import { TRANSPORT_EVENTS, type TransportEvent } from '../transport/observer.js'
 import { ERROR_CODES, type ErrorCodeName } from '../../shared/errors/codes.js'
+import { TRANSPORT_EVENTS, type TransportEvent } from '../transport/observer.js'
 
 /** What an update passes through, in order. */
-export const INGEST_STAGES = ['check', 'queue', 'commit', 'deliver'] as const
-export type IngestStage = (typeof INGEST_STAGES)[number]
+const INGEST_STAGES = ['check', 'queue', 'commit', 'deliver'] as const
 
-/** What is waited for. Each wait has one of these names. */
-export const WAIT_CAUSES = ['document-load', 'worker', 'commit', 'slow-consumer'] as const
-export type WaitCause = (typeof WAIT_CAUSES)[number]
+/** What clients wait for, beside their updates (those are in the ingest stages). Each wait has one of these names. */
+const WAIT_CAUSES = ['document-load', 'content-check', 'diff'] as const
 
-export const WORKER_TASKS = ['compact', 'diff', 'view', 'patch', 'check'] as const
-export type WorkerTask = (typeof WORKER_TASKS)[number]
+/** Totals of one kind of task in the document workers. */
+export interface WorkerTaskTotals {
+  readonly count: number
+  readonly failed: number
+  readonly waitMs: number
+  readonly runMs: number
+}
 
-export const PROTOCOLS = ['y', 'hocuspocus'] as const
-export type Protocol = (typeof PROTOCOLS)[number]
-
-export const HTTP_STATUS_CLASSES = ['1xx', '2xx', '3xx', '4xx', '5xx'] as const
-export type HttpStatusClass = (typeof HTTP_STATUS_CLASSES)[number]
+const HTTP_STATUS_CLASSES = ['1xx', '2xx', '3xx', '4xx', '5xx'] as const
+type HttpStatusClass = (typeof HTTP_STATUS_CLASSES)[number]
 
 const SECONDS = [
   0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
@@ -50,18 +50,20 @@ export class Histogram {
 
 export class Metrics {
   readonly ingestSeconds = byName(INGEST_STAGES, () => new Histogram(SECONDS))
-  readonly commitSeconds = new Histogram(SECONDS)
+  /** What the disk took of a commit. */
+  readonly fsyncSeconds = new Histogram(SECONDS)
   /** Ops of one group commit. */
   readonly batchOps = new Histogram(OPS)
   readonly waitSeconds = byName(WAIT_CAUSES, () => new Histogram(SECONDS))
-  readonly workerTaskSeconds = byName(WORKER_TASKS, () => new Histogram(SECONDS))
   readonly httpSeconds = byName(HTTP_STATUS_CLASSES, () => new Histogram(SECONDS))
   /** Open now. */
-  readonly connections: Record<Protocol, number> = byName(PROTOCOLS, () => 0)
+  connections = 0
   readonly refusals: Record<ErrorCodeName, number> = byName(Object.keys(ERROR_CODES) as ErrorCodeName[], () => 0)
   /** Bytes accepted and not yet on disk. */
   queueBytes = 0
   openDocuments = 0
+  /** Read at each scrape. */
+  workerTasks: () => Readonly<Record<string, WorkerTaskTotals>> = () => ({})
   /** What connections met, by event. */
   readonly transportEvents: Record<TransportEvent, number> = byName(TRANSPORT_EVENTS, () => 0)
 

@@ -6,7 +6,7 @@
 import type { Log } from './log.js'
 
 /** Supervisors kill after 10 s; this leaves them nothing to do. */
-export const DRAIN_LIMIT_MS = 9_000
+const DRAIN_LIMIT_MS = 9_000
 
 export interface SignalPorts {
   readonly log: Pick<Log, 'info' | 'error'>

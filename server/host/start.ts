@@ -30,6 +30,7 @@ import { createLog, type Log, type LogEvent, type LogFields } from './log.js'
 import { Maintenance } from './maintenance.js'
 import { Metrics } from './metrics.js'
 import { createMetricsPage } from './metrics-page.js'
+import { readVersion } from './version.js'
 
 export interface ReplicaHooks extends DocumentHooks {
   /** Who is calling, and what may it do: instead of, or on top of, the token check of the configuration. */
@@ -92,6 +93,7 @@ export async function startReplica(config: Config, hooks: ReplicaHooks = {}): Pr
       process.exit(error.info.exit)
     },
   })
+  metrics.workerTasks = () => workers.stats().tasks
   let state: 'ready' | 'draining' = 'ready'
 
   const sockets = createWebSocketServer({
@@ -118,7 +120,7 @@ export async function startReplica(config: Config, hooks: ReplicaHooks = {}): Pr
       readiness: () => ({ ready: state === 'ready', quorum: true, state }),
       config,
       log,
-      version: '0.1.0',
+      version: readVersion(),
       now: () => performance.now(),
       ...(config.demo ? { pages: fileURLToPath(new URL('../../web', import.meta.url)) } : {}),
     })
@@ -170,6 +172,7 @@ export async function startReplica(config: Config, hooks: ReplicaHooks = {}): Pr
     sockets.tick(performance.now())
     metrics.openDocuments = documents.stats().openDocuments
     metrics.queueBytes = documents.stats().inFlightBytes
+    metrics.connections = sockets.stats().connections
   }, TICK_MS)
 
   const { host } = parseListen(config.listen) ?? { host: '127.0.0.1' }

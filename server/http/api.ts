@@ -15,12 +15,11 @@ import type { Documents } from '../replica/documents.js'
 import { sendJson } from './answer.js'
 import { createCallerCheck } from './caller.js'
 import { type DocumentWork, documentEndpoints } from './documents.js'
-import { callEndpoint, type Endpoint, endpoint } from './endpoint.js'
+import { callEndpoint, type Endpoint, type EndpointShape, endpoint } from './endpoint.js'
 import { answerError } from './errors.js'
-import { invalid } from './invalid.js'
 import { describeApi } from './openapi.js'
 import { servePages } from './pages.js'
-import { noQuery } from './schemas.js'
+import { healthAnswer, noQuery, readinessAnswer } from './schemas.js'
 import { originGuard, securityHeaders } from './security.js'
 import { normaliseTarget } from './target.js'
 
@@ -73,7 +72,7 @@ export function createHttpApi(options: HttpApiOptions): HttpApi {
   app.enable('case sensitive routing')
   app.set('query parser', false)
 
-  app.use(observe(options), securityHeaders(), inOneForm)
+  app.use(observe(options), securityHeaders())
   addHealth(app, options)
   app.use(originGuard(options.origins))
   addEndpoints(app, options)
@@ -84,7 +83,11 @@ export function createHttpApi(options: HttpApiOptions): HttpApi {
   app.use((thrown: unknown, request: Request, response: Response, _next: NextFunction) => {
     answerError(thrown, request, response, options)
   })
-  return app
+  return (request, response) => {
+    // Before the router reads it, which takes offence at what it cannot decode. What has no path is at no address.
+    request.url = normaliseTarget(request.url ?? '') ?? '/*'
+    app(request, response)
+  }
 }
 
 /** Counts and logs each answer; a draining replica lets go of its connections one by one. */
@@ -100,13 +103,6 @@ function observe({ metrics, log, now, readiness }: HttpApiOptions): RequestHandl
     if (readiness().state === 'draining') response.set('Connection', 'close')
     next()
   }
-}
-
-const inOneForm: RequestHandler = (request, _response, next) => {
-  const target = normaliseTarget(request.url)
-  if (target === undefined) throw invalid('target', 'must be a path')
-  request.url = target
-  next()
 }
 
 /** For probes and load balancers, which have neither token nor page. */
@@ -161,7 +157,40 @@ function apiDescription(endpoints: readonly Endpoint[], version: string): Endpoi
     body: 'none',
     answers: { 200: { describes: 'OpenAPI 3.1.', content: { 'application/json': z.record(z.string(), z.unknown()) } } },
     async handle({ response }) {
-      sendJson(response, 200, describeApi(endpoints, version))
+      sendJson(response, 200, describeApi([...endpoints, ...SERVICE], version))
     },
   })
 }
+
+/** What stands beside the API. */
+const SERVICE: readonly EndpointShape[] = [
+  {
+    method: 'get',
+    path: '/healthz',
+    summary: 'Whether the process lives.',
+    open: true,
+    query: noQuery,
+    body: 'none',
+    answers: { 200: { describes: 'It does.', content: { 'application/json': healthAnswer } } },
+  },
+  {
+    method: 'get',
+    path: '/readyz',
+    summary: 'Whether documents can be served.',
+    open: true,
+    query: noQuery,
+    body: 'none',
+    answers: {
+      200: { describes: 'They can.', content: { 'application/json': readinessAnswer } },
+      503: { describes: 'They cannot.', content: { 'application/json': readinessAnswer } },
+    },
+  },
+  {
+    method: 'get',
+    path: '/metrics',
+    summary: 'Metrics in the text format of Prometheus, for who may administer everything.',
+    query: noQuery,
+    body: 'none',
+    answers: { 200: { describes: 'The metrics.', content: { 'text/plain': null } } },
+  },
+]

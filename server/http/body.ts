@@ -7,7 +7,7 @@ import { CausewayError } from '../../shared/errors/error.js'
 import { invalid } from './invalid.js'
 
 /** Deep enough for the deepest operation that a document takes. */
-export const JSON_DEPTH_LIMIT = 128
+const JSON_DEPTH_LIMIT = 128
 
 /** The bytes of a body of type application/octet-stream, or of no named type. Rejects with `protocol/too-large`. */
 export async function readBytes(request: IncomingMessage, limitBytes: number): Promise<Uint8Array> {
@@ -45,6 +45,8 @@ function unsupported(header: string, wanted: string): CausewayError {
 async function readWhole(request: IncomingMessage, limitBytes: number): Promise<Uint8Array> {
   const tooLarge = () => new CausewayError('protocol/too-large', { limitBytes })
   if (Number(request.headers['content-length']) > limitBytes) throw tooLarge()
+  // Its events are over when the caller left while it was being identified.
+  if (request.destroyed) throw invalid('body', 'ended early')
   const chunks: Uint8Array[] = []
   let bytes = 0
   // By events: leaving a `for await` would destroy the socket, and with it the answer that says why.

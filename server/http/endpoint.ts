@@ -20,7 +20,7 @@ type BodyOf<Body extends BodyKind> = Body extends z.ZodType
     ? Uint8Array
     : undefined
 
-export interface Call<Query extends z.ZodObject, Body extends BodyKind> {
+interface Call<Query extends z.ZodObject, Body extends BodyKind> {
   readonly request: Request
   readonly response: Response
   readonly identity: Identity
@@ -50,6 +50,8 @@ interface EndpointOf<Query extends z.ZodObject, Body extends BodyKind> {
 }
 
 export type Endpoint = EndpointOf<z.ZodObject, BodyKind>
+/** What there is to say about an endpoint. `open`: it asks for no token. */
+export type EndpointShape = Omit<Endpoint, 'handle'> & { readonly open?: true }
 
 /** Checks the handler against its own query and body. */
 export function endpoint<Query extends z.ZodObject, Body extends BodyKind>(of: EndpointOf<Query, Body>): Endpoint {

@@ -1,11 +1,11 @@
 /** The OpenAPI 3.1 document, drawn from the endpoints and their schemas. */
 import * as z from 'zod'
-import type { AnswerShape, Endpoint } from './endpoint.js'
+import type { AnswerShape, EndpointShape } from './endpoint.js'
 import { errorAnswer } from './schemas.js'
 
 type Json = Record<string, unknown>
 
-export function describeApi(endpoints: readonly Endpoint[], version: string): Json {
+export function describeApi(endpoints: readonly EndpointShape[], version: string): Json {
   const paths: Record<string, Json> = {}
   for (const endpoint of endpoints) {
     const path = endpoint.path.replace(/:(\w+)/g, '{$1}')
@@ -24,11 +24,12 @@ export function describeApi(endpoints: readonly Endpoint[], version: string): Js
   }
 }
 
-function describeEndpoint(endpoint: Endpoint): Json {
+function describeEndpoint(endpoint: EndpointShape): Json {
   const names = [...endpoint.path.matchAll(/:(\w+)/g)].map(([, name]) => name!)
   const answers = Object.entries(endpoint.answers).map(([status, shape]) => [status, describeAnswer(shape, 'output')])
   return {
     summary: endpoint.summary,
+    ...(endpoint.open ? { security: [] } : {}),
     parameters: [
       ...names.map((name) => ({ name, in: 'path', required: true, schema: { type: 'string' } })),
       ...queryParameters(endpoint.query),
@@ -55,7 +56,7 @@ function queryParameters(query: z.ZodObject): readonly Json[] {
   }))
 }
 
-function requestBody(endpoint: Endpoint): Json {
+function requestBody(endpoint: EndpointShape): Json {
   if (endpoint.body === 'none') return {}
   const content: Record<string, z.ZodType | null> =
     endpoint.body === 'bytes' ? { 'application/octet-stream': null } : { 'application/json': endpoint.body }

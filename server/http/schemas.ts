@@ -8,11 +8,11 @@ import { DOCUMENT_NAME_LIMIT_BYTES } from '../../shared/protocol/document-name.j
 /** Replicas of a cell, of which `w` and `r` may name a number. */
 export const CELL_SIZE = 1
 
-export const TIMEOUT_MOST_MS = 60_000
+const TIMEOUT_MOST_MS = 60_000
 export const LIST_USUAL = 100
-export const LIST_MOST = 1_000
-export const PARTS_MOST = 256
-export const OPERATIONS_MOST = 1_000
+const LIST_MOST = 1_000
+const PARTS_MOST = 256
+const OPERATIONS_MOST = 1_000
 const ROOTS_MOST = 256
 
 function integer(least: number, most: number) {
@@ -121,7 +121,7 @@ export const readQueryParameters = z.strictObject({
 export const writeQuery = z.strictObject({ w, timeoutMs })
 export const noQuery = z.strictObject({})
 
-export const OPERATIONS = [
+const OPERATIONS = [
   'set',
   'delete',
   'increment',
@@ -192,4 +192,5 @@ export const errorAnswer = z.object({
   }),
 })
 
+export const healthAnswer = z.object({ ok: z.literal(true) })
 export const readinessAnswer = z.object({ ready: z.boolean(), quorum: z.boolean(), state: z.string() })

@@ -11,7 +11,7 @@ import { CausewayError } from '../errors/error.js'
 export const DOCUMENT_NAME_LIMIT_BYTES = 512
 
 /** The space of names that have no `/`. */
-export const DEFAULT_SPACE = 'default'
+const DEFAULT_SPACE = 'default'
 
 /** Whether `name` is the name of a document. */
 export function isDocumentName(name: string): boolean {

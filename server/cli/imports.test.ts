@@ -1,0 +1,39 @@
+/** Starting fast: who pays for which package, read from the static imports of what was built. */
+import { readFileSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, test } from 'vitest'
+
+const dist = fileURLToPath(new URL('../../dist/', import.meta.url))
+
+/** Packages that loading `file` loads, through all of our own files that it imports statically. */
+function packagesOf(file: string, seen = new Set<string>()): Set<string> {
+  const packages = new Set<string>()
+  if (seen.has(file)) return packages
+  seen.add(file)
+  const imports = /^(?:import|export)\s(?:[^'"]*?\sfrom\s)?['"]([^'"]+)['"]/gm
+  for (const [, specifier] of readFileSync(file, 'utf8').matchAll(imports)) {
+    if (specifier!.startsWith('.')) {
+      for (const found of packagesOf(resolve(dirname(file), specifier!), seen)) packages.add(found)
+    } else if (!specifier!.startsWith('node:')) packages.add(specifier!)
+  }
+  return packages
+}
+
+describe('nobody pays for what is not needed', () => {
+  test.each([
+    ['server/cli/main.js', ['commander']],
+    ['server/cli/serve.js', []],
+    ['server/cli/dev.js', []],
+    ['server/cli/token.js', []],
+    ['server/cli/print-config.js', []],
+    ['server/access/authenticator.js', []],
+    ['server/access/mint.js', []],
+    ['server/host/config.js', ['zod']],
+    ['server/host/log.js', ['pino']],
+    ['server/host/metrics-page.js', []],
+    ['server/http/api.js', ['express', 'helmet', 'zod']],
+  ])('%s loads %j', (file, expected) => {
+    expect([...packagesOf(resolve(dist, file))].sort()).toEqual(expected)
+  })
+})
