@@ -38,7 +38,14 @@ test('the workers answer as the functions do, and the state stays usable', async
   expect(fingerprint({ snapshot: whole, tail: [] })).toBe(fingerprint(state))
   expect(await workers.agrees(state, whole, [])).toBe(true)
   expect(state).toEqual(before)
-  expect(Object.keys(workers.stats().tasks).sort()).toEqual(['agrees', 'compact', 'diff', 'fingerprint', 'patch', 'view'])
+  expect(Object.keys(workers.stats().tasks).sort()).toEqual([
+    'agrees',
+    'compact',
+    'diff',
+    'fingerprint',
+    'patch',
+    'view',
+  ])
 })
 
 test.each<[string, () => Promise<unknown>, object]>([

@@ -45,7 +45,6 @@ const auth = z.strictObject({
 
 const limits = z.strictObject({
   connections: count(1, 1_000_000, 20_000).describe('Open WebSocket connections of this replica.'),
-  connectionsPerUser: count(1, 1_000_000, 1_000).describe('Open WebSocket connections of one user.'),
   documentsPerConnection: count(1, 1_000_000, 1_000).describe('Documents open on one connection.'),
   updateBytes: count(1024, 256 * MIB, 16 * MIB).describe('Size of one update, and so of one message.'),
   documentBytes: count(1024, 1024 * MIB, 64 * MIB).describe('Size of one document.'),

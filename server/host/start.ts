@@ -10,8 +10,9 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
+import { assert } from '../../shared/base/assert.js'
 import { makeOrigin } from '../../shared/clock/dot.js'
-import { asCausewayError, CausewayError } from '../../shared/errors/error.js'
+import { asCausewayError } from '../../shared/errors/error.js'
 import { parseListen } from '../access/address.js'
 import { type AuthenticateHook, createAuthenticator, isOpenAccess } from '../access/authenticator.js'
 import { createOriginPolicy } from '../access/origin.js'
@@ -66,6 +67,8 @@ export async function startReplica(config: Config, hooks: ReplicaHooks = {}): Pr
   const authenticate = createAuthenticator(config, { now: Date.now, hook: hooks.authenticate })
   const open = hooks.authenticate === undefined && isOpenAccess(config)
   const origins = createOriginPolicy({ origins: config.origins, open })
+  const address = parseListen(config.listen)
+  assert(address, 'a checked configuration has an address')
   const incarnation = randomBytes(8).toString('hex')
 
   const storage = await openLog({ directory: config.data, replicaName: config.name, incarnation })
@@ -151,7 +154,13 @@ export async function startReplica(config: Config, hooks: ReplicaHooks = {}): Pr
     if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n')
     else socket.destroy()
   })
-  await listen(server, config.listen)
+  try {
+    await listen(server, address)
+  } catch (error) {
+    await workers.close()
+    await storage.close()
+    throw error
+  }
   const { port } = server.address() as AddressInfo
   setImmediate(() => {
     api ??= loadApi()
@@ -175,7 +184,6 @@ export async function startReplica(config: Config, hooks: ReplicaHooks = {}): Pr
     metrics.connections = sockets.stats().connections
   }, TICK_MS)
 
-  const { host } = parseListen(config.listen) ?? { host: '127.0.0.1' }
   let stopping: Promise<void> | undefined
   const stop = async (): Promise<void> => {
     state = 'draining'
@@ -195,7 +203,7 @@ export async function startReplica(config: Config, hooks: ReplicaHooks = {}): Pr
   }
   return {
     port,
-    url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
+    url: `http://${address.host.includes(':') ? `[${address.host}]` : address.host}:${port}`,
     stop: () => {
       stopping ??= stop()
       return stopping
@@ -212,14 +220,8 @@ function transportLog(log: Log): TransportLog {
   return { info: at('info'), warn: at('warn'), error: at('error') }
 }
 
-async function listen(server: Server, address: string): Promise<void> {
-  const parsed = parseListen(address)
-  if (parsed === undefined) throw new CausewayError('config/invalid', { option: 'listen' })
-  server.listen(parsed.port, parsed.host)
-  try {
-    await once(server, 'listening')
-  } catch (cause) {
-    const message = `listen: ${address} cannot be listened on (${(cause as NodeJS.ErrnoException).code}).`
-    throw new CausewayError('config/invalid', { option: 'listen' }, { message, cause })
-  }
+/** Rejects with the system's error where the address cannot be listened on. */
+async function listen(server: Server, { host, port }: { host: string; port: number }): Promise<void> {
+  server.listen(port, host)
+  await once(server, 'listening')
 }
