@@ -7,6 +7,7 @@ import { steps } from '../../test/fuzz/honest-steps.js'
 import * as raw from '../../test/fuzz/update-bytes.js'
 import { checkUpdate } from './check.js'
 import { type DeleteRange, DeleteSet } from './delete-set.js'
+import { KnownState } from './known-state.js'
 import { parseUpdate } from './parse.js'
 import { StateVector } from './state-vector.js'
 
@@ -15,12 +16,10 @@ type Mode = 'update' | 'step2'
 const block = (client: number, clock: number, ...structs: Uint8Array[]): raw.RawBlock => ({ client, clock, structs })
 
 /** A document that holds clocks below those given and lacks the rest. */
-const known = (clocks: [number, number][], deletes: DeleteRange[] = []) => ({
-  clocks: new StateVector(clocks),
-  deleted: new DeleteSet(deletes),
-})
+const known = (clocks: [number, number][], deletes: DeleteRange[] = []) =>
+  new KnownState(new StateVector(clocks), new DeleteSet(deletes))
 
-const check = (bytes: Uint8Array, document: ReturnType<typeof known>, mode: Mode = 'update') =>
+const check = (bytes: Uint8Array, document: KnownState, mode: Mode = 'update') =>
   checkUpdate(parseUpdate(bytes), document, mode)
 
 describe('a gap is what neither the document nor the update holds', () => {
@@ -76,6 +75,7 @@ describe('what is stored is exactly what is new', () => {
       update: bytes,
       clocks: [[9, 4, 7]],
       deletes: [[1, 0, 1]],
+      places: [],
       overlaps: [],
       leftover: false,
     })
@@ -355,14 +355,14 @@ test('a document fed with what passes never holds anything pending, and ends whe
       for (const [which, kind] of deliveries) {
         if (kind === 0) {
           const { doc } = honest.people[which % people]!
-          server.receive(Y.encodeStateAsUpdate(doc, server.clocks.encode()), 'step2')
+          server.receive(Y.encodeStateAsUpdate(doc, server.known.clocks.encode()), 'step2')
         } else if (honest.messages.length > 0) {
           server.receive(honest.messages[which % honest.messages.length]!.bytes, 'update')
         }
-        server.expectSound()
+        server.assertSound()
       }
       for (const { bytes } of honest.messages) server.receive(bytes, 'update')
-      server.expectSound()
+      server.assertSound()
       honest.settle()
       const everything = honest.people[0]!.doc
       for (const { doc } of honest.people) {
@@ -390,8 +390,8 @@ test('of a step2 with pending structs exactly that is taken which the document o
         for (const which of heard) Y.applyUpdate(sender, messages[which % messages.length]!.bytes)
       const server = new ByteServer()
       const checked = server.receive(Y.encodeStateAsUpdate(sender), 'step2')
-      server.expectSound()
-      expect([...server.clocks.encode()]).toEqual([...Y.encodeStateVector(sender)])
+      server.assertSound()
+      expect([...server.known.clocks.encode()]).toEqual([...Y.encodeStateVector(sender)])
       expect(contentOf(server.reader)).toEqual(contentOf(sender))
       const isPending = sender.store.pendingStructs !== null || sender.store.pendingDs !== null
       if ('leftover' in checked) expect(checked.leftover).toBe(isPending)
