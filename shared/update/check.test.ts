@@ -308,6 +308,74 @@ describe('of a step2 the largest part that needs nothing else is taken', () => {
   })
 })
 
+describe('what would break a document where it lies is refused, also when it comes in small steps', () => {
+  const refused = (reason: string) =>
+    expect.objectContaining({ code: 'document/bad-update', details: expect.objectContaining({ reason }) })
+
+  test('types-deep-in-steps: one level more with each update', () => {
+    const document = new KnownState()
+    const level = (at: number) => update([block(9, at, raw.type(0, { parent: at === 0 ? 'text' : [9, at - 1] }))])
+    for (let at = 0; at <= 256; at++) document.add(check(level(at), document))
+    expect(() => check(level(257), document)).toThrow(refused('types-too-deep'))
+    // A neighbour of the innermost one lies as deep, whoever wrote it.
+    const neighbour = update([block(1, 0, raw.type(0, { right: [9, 256] }), text('x', { parent: [1, 0] }))])
+    expect(() => check(neighbour, document)).toThrow(refused('types-too-deep'))
+    expect(check(update([block(1, 0, raw.type(0, { parent: [9, 254] }))]), document).type).toBe('new')
+  })
+
+  const map = raw.type(1, { parent: 'list' })
+  const values = (place: raw.Place) =>
+    raw.any(
+      [
+        [125, 1],
+        [125, 2],
+        [125, 3],
+      ],
+      place,
+    )
+  const ways: [string, Uint8Array][] = [
+    ['under a key', values({ parent: [9, 0], key: 'k' })],
+    ['behind a value', values({ origin: [9, 1] })],
+    ['before a value', values({ right: [9, 1] })],
+    ['as a text', text('abc', { origin: [9, 1] })],
+    ['as JSON', raw.json(['1', '2'], { origin: [9, 1] })],
+  ]
+
+  test.each(ways)('entry-of-several-values, %s', (_, several) => {
+    const first = of(map, raw.any([[126]], { parent: [9, 0], key: 'k' }))
+    const document = new KnownState()
+    document.add(check(first, document))
+    const later = update([block(1, 0, several)])
+    expect(() => check(later, document)).toThrow(refused('several-values-under-one-key'))
+    expect(() => check(later, document, 'step2')).toThrow(refused('several-values-under-one-key'))
+    // In one update, whichever client comes first.
+    for (const client of [1, 100]) {
+      const blocks = [block(9, 0, map, raw.any([[126]], { parent: [9, 0], key: 'k' })), block(client, 0, several)]
+      const whole = update(blocks.sort((left, right) => right.client - left.client))
+      expect(() => check(whole, new KnownState())).toThrow(refused('several-values-under-one-key'))
+    }
+    // From its bytes, the document knows the same.
+    expect(() => check(later, KnownState.of(first))).toThrow(refused('several-values-under-one-key'))
+  })
+
+  test('what entry-of-several-values does to a Yjs that it reaches: no document that holds it loads any more', () => {
+    const poison = of(map, values({ parent: [9, 0], key: 'k' }), text('x', { origin: [9, 2] }))
+    const doc = new Y.Doc()
+    Y.applyUpdate(doc, poison)
+    expect(() => Y.applyUpdate(doc, update([], [[9, [[0, 1]]]]))).toThrow('Unexpected case')
+  })
+
+  test('old values of a key may lie in one struct once they are deleted, as those send them who collect nothing', () => {
+    const doc = new Y.Doc({ gc: false })
+    const entries = new Y.Map<number>()
+    doc.getArray('list').insert(0, [entries])
+    for (const value of [1, 2, 3, 4]) entries.set('k', value)
+    const bytes = Y.encodeStateAsUpdate(doc)
+    expect(parseUpdate(bytes).blocks[0]).toMatchObject({ clockEnd: 5, structs: 3 })
+    expect(check(bytes, new KnownState())).toMatchObject({ type: 'new', update: bytes })
+  })
+})
+
 const room = fc.tuple(fc.integer({ min: 1, max: 5 }), steps())
 
 test('what honest Yjs sends passes, and clocks and deletes are those that Yjs reads', () => {

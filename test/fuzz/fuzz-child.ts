@@ -20,7 +20,7 @@ export interface Failure {
 const CASE_BUDGET_MS = 2_000
 
 function run({ from, count }: Order): Report {
-  const outcome: Outcome = { refused: 0, gap: 0, 'nothing-new': 0, new: 0 }
+  const outcome: Outcome = { stray: 0, refused: 0, gap: 0, 'nothing-new': 0, new: 0 }
   const failures: Failure[] = []
   for (let seed = from; seed < from + count; seed++) {
     const before = process.cpuUsage()

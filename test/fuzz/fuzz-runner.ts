@@ -55,7 +55,7 @@ class Runner {
   private readonly program: string
   private readonly budget: Budget
   private readonly deadline: number
-  private readonly outcome: Outcome = { refused: 0, gap: 0, 'nothing-new': 0, new: 0 }
+  private readonly outcome: Outcome = { stray: 0, refused: 0, gap: 0, 'nothing-new': 0, new: 0 }
   private readonly failures: Failure[] = []
   private next: number
   private done = 0

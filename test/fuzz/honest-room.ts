@@ -205,10 +205,10 @@ export function contentOf(doc: Y.Doc): unknown {
 
 function plain(value: unknown): unknown {
   if (value instanceof Y.Map)
-    return Object.fromEntries([...value.entries()].sort().map(([key, item]) => [key, plain(item)]))
+    return Object.fromEntries([...value.entries()].sort(byKey).map(([key, item]) => [key, plain(item)]))
   if (value instanceof Y.Array) return value.toArray().map(plain)
   if (value instanceof Y.XmlElement) {
-    const attributes = Object.entries(value.getAttributes()).sort()
+    const attributes = Object.entries(value.getAttributes()).sort(byKey)
     return { name: value.nodeName, attributes, children: value.toArray().map(plain) }
   }
   if (value instanceof Y.XmlFragment) return value.toArray().map(plain)
@@ -217,11 +217,15 @@ function plain(value: unknown): unknown {
   return value
 }
 
+function byKey(left: [string, unknown], right: [string, unknown]): number {
+  return left[0] < right[0] ? -1 : 1
+}
+
 /** Runs of text with the same attributes count as one: where formats without effect lie between them is not content. */
 function delta(text: Y.Text): unknown {
   const runs: { insert: unknown; attributes: string }[] = []
   for (const { insert, attributes } of text.toDelta() as { insert: unknown; attributes?: object }[]) {
-    const formats = JSON.stringify(Object.entries(attributes ?? {}).sort())
+    const formats = JSON.stringify(Object.entries(attributes ?? {}).sort(byKey))
     const last = runs.at(-1)
     if (typeof insert !== 'string') runs.push({ insert: plain(insert), attributes: formats })
     else {
