@@ -7,6 +7,7 @@ import { steps } from '../../test/fuzz/honest-steps.js'
 import * as raw from '../../test/fuzz/update-bytes.js'
 import { checkUpdate } from './check.js'
 import { type DeleteRange, DeleteSet } from './delete-set.js'
+import { KnownState } from './known-state.js'
 import { parseUpdate } from './parse.js'
 import { StateVector } from './state-vector.js'
 
@@ -15,12 +16,10 @@ type Mode = 'update' | 'step2'
 const block = (client: number, clock: number, ...structs: Uint8Array[]): raw.RawBlock => ({ client, clock, structs })
 
 /** A document that holds clocks below those given and lacks the rest. */
-const known = (clocks: [number, number][], deletes: DeleteRange[] = []) => ({
-  clocks: new StateVector(clocks),
-  deleted: new DeleteSet(deletes),
-})
+const known = (clocks: [number, number][], deletes: DeleteRange[] = []) =>
+  new KnownState(new StateVector(clocks), new DeleteSet(deletes))
 
-const check = (bytes: Uint8Array, document: ReturnType<typeof known>, mode: Mode = 'update') =>
+const check = (bytes: Uint8Array, document: KnownState, mode: Mode = 'update') =>
   checkUpdate(parseUpdate(bytes), document, mode)
 
 describe('a gap is what neither the document nor the update holds', () => {
@@ -76,6 +75,7 @@ describe('what is stored is exactly what is new', () => {
       update: bytes,
       clocks: [[9, 4, 7]],
       deletes: [[1, 0, 1]],
+      places: [],
       overlaps: [],
       leftover: false,
     })
@@ -308,6 +308,74 @@ describe('of a step2 the largest part that needs nothing else is taken', () => {
   })
 })
 
+describe('what would break a document where it lies is refused, also when it comes in small steps', () => {
+  const refused = (reason: string) =>
+    expect.objectContaining({ code: 'document/bad-update', details: expect.objectContaining({ reason }) })
+
+  test('types-deep-in-steps: one level more with each update', () => {
+    const document = new KnownState()
+    const level = (at: number) => update([block(9, at, raw.type(0, { parent: at === 0 ? 'text' : [9, at - 1] }))])
+    for (let at = 0; at <= 256; at++) document.add(check(level(at), document))
+    expect(() => check(level(257), document)).toThrow(refused('types-too-deep'))
+    // A neighbour of the innermost one lies as deep, whoever wrote it.
+    const neighbour = update([block(1, 0, raw.type(0, { right: [9, 256] }), text('x', { parent: [1, 0] }))])
+    expect(() => check(neighbour, document)).toThrow(refused('types-too-deep'))
+    expect(check(update([block(1, 0, raw.type(0, { parent: [9, 254] }))]), document).type).toBe('new')
+  })
+
+  const map = raw.type(1, { parent: 'list' })
+  const values = (place: raw.Place) =>
+    raw.any(
+      [
+        [125, 1],
+        [125, 2],
+        [125, 3],
+      ],
+      place,
+    )
+  const ways: [string, Uint8Array][] = [
+    ['under a key', values({ parent: [9, 0], key: 'k' })],
+    ['behind a value', values({ origin: [9, 1] })],
+    ['before a value', values({ right: [9, 1] })],
+    ['as a text', text('abc', { origin: [9, 1] })],
+    ['as JSON', raw.json(['1', '2'], { origin: [9, 1] })],
+  ]
+
+  test.each(ways)('entry-of-several-values, %s', (_, several) => {
+    const first = of(map, raw.any([[126]], { parent: [9, 0], key: 'k' }))
+    const document = new KnownState()
+    document.add(check(first, document))
+    const later = update([block(1, 0, several)])
+    expect(() => check(later, document)).toThrow(refused('several-values-under-one-key'))
+    expect(() => check(later, document, 'step2')).toThrow(refused('several-values-under-one-key'))
+    // In one update, whichever client comes first.
+    for (const client of [1, 100]) {
+      const blocks = [block(9, 0, map, raw.any([[126]], { parent: [9, 0], key: 'k' })), block(client, 0, several)]
+      const whole = update(blocks.sort((left, right) => right.client - left.client))
+      expect(() => check(whole, new KnownState())).toThrow(refused('several-values-under-one-key'))
+    }
+    // From its bytes, the document knows the same.
+    expect(() => check(later, KnownState.of(first))).toThrow(refused('several-values-under-one-key'))
+  })
+
+  test('what entry-of-several-values does to a Yjs that it reaches: no document that holds it loads any more', () => {
+    const poison = of(map, values({ parent: [9, 0], key: 'k' }), text('x', { origin: [9, 2] }))
+    const doc = new Y.Doc()
+    Y.applyUpdate(doc, poison)
+    expect(() => Y.applyUpdate(doc, update([], [[9, [[0, 1]]]]))).toThrow('Unexpected case')
+  })
+
+  test('old values of a key may lie in one struct once they are deleted, as those send them who collect nothing', () => {
+    const doc = new Y.Doc({ gc: false })
+    const entries = new Y.Map<number>()
+    doc.getArray('list').insert(0, [entries])
+    for (const value of [1, 2, 3, 4]) entries.set('k', value)
+    const bytes = Y.encodeStateAsUpdate(doc)
+    expect(parseUpdate(bytes).blocks[0]).toMatchObject({ clockEnd: 5, structs: 3 })
+    expect(check(bytes, new KnownState())).toMatchObject({ type: 'new', update: bytes })
+  })
+})
+
 const room = fc.tuple(fc.integer({ min: 1, max: 5 }), steps())
 
 test('what honest Yjs sends passes, and clocks and deletes are those that Yjs reads', () => {
@@ -355,14 +423,14 @@ test('a document fed with what passes never holds anything pending, and ends whe
       for (const [which, kind] of deliveries) {
         if (kind === 0) {
           const { doc } = honest.people[which % people]!
-          server.receive(Y.encodeStateAsUpdate(doc, server.clocks.encode()), 'step2')
+          server.receive(Y.encodeStateAsUpdate(doc, server.known.clocks.encode()), 'step2')
         } else if (honest.messages.length > 0) {
           server.receive(honest.messages[which % honest.messages.length]!.bytes, 'update')
         }
-        server.expectSound()
+        server.assertSound()
       }
       for (const { bytes } of honest.messages) server.receive(bytes, 'update')
-      server.expectSound()
+      server.assertSound()
       honest.settle()
       const everything = honest.people[0]!.doc
       for (const { doc } of honest.people) {
@@ -390,8 +458,8 @@ test('of a step2 with pending structs exactly that is taken which the document o
         for (const which of heard) Y.applyUpdate(sender, messages[which % messages.length]!.bytes)
       const server = new ByteServer()
       const checked = server.receive(Y.encodeStateAsUpdate(sender), 'step2')
-      server.expectSound()
-      expect([...server.clocks.encode()]).toEqual([...Y.encodeStateVector(sender)])
+      server.assertSound()
+      expect([...server.known.clocks.encode()]).toEqual([...Y.encodeStateVector(sender)])
       expect(contentOf(server.reader)).toEqual(contentOf(sender))
       const isPending = sender.store.pendingStructs !== null || sender.store.pendingDs !== null
       if ('leftover' in checked) expect(checked.leftover).toBe(isPending)

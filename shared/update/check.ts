@@ -6,8 +6,11 @@
 import { composeUpdate, type StructRun } from './compose.js'
 import { type DeletedReader, type DeleteRange, DeleteSet } from './delete-set.js'
 import { runFrom } from './diff.js'
-import { Integration } from './integration.js'
+import { Integration, type Run } from './integration.js'
+import { DEFAULT_UPDATE_LIMITS, type UpdateLimits } from './limits.js'
 import type { ParsedUpdate } from './parse.js'
+import { Placement, type PlaceReader, type PlaceRun } from './places.js'
+import { badUpdate } from './reader.js'
 import { structFrom } from './slice.js'
 import type { ClockReader } from './state-vector.js'
 import { StructReader } from './struct.js'
@@ -17,6 +20,7 @@ import { type ClientBlock, findBlock } from './update-index.js'
 export interface Known {
   readonly clocks: ClockReader
   readonly deleted: DeletedReader
+  readonly places: PlaceReader
 }
 
 /** Clocks `from` up to, not including, `to`. */
@@ -35,6 +39,8 @@ export type Checked =
       readonly clocks: readonly ClockRange[]
       /** What is deleted now: its delete set and its structs that are deleted ones. May hold a range twice. */
       readonly deletes: readonly DeleteRange[]
+      /** Where its structs lie, for `Places.addAll`; mostly nothing. */
+      readonly places: readonly PlaceRun[]
       /** Ids that were known already: whether their content agrees is for `contentAgrees` to say. */
       readonly overlaps: readonly ClockRange[]
       /** Something was left out that needs what is not there (step2 only). */
@@ -45,9 +51,15 @@ export type Checked =
  * Compares an update with what the document holds. An `update` must fit whole: what it refers to, its clocks and its
  * delete ranges are known or in it, else it is a `gap`. A `step2` is the whole state of its sender, pending parts
  * included: of it the largest part that needs nothing else is taken, and `leftover` says whether that was all.
+ * Throws `document/bad-update` for what would break the document where it lies: see `places.ts`.
  */
-export function checkUpdate(parsed: ParsedUpdate, known: Known, mode: 'update' | 'step2'): Checked {
-  return keystroke(parsed, known) ?? new Check(parsed, known, mode).result()
+export function checkUpdate(
+  parsed: ParsedUpdate,
+  known: Known,
+  mode: 'update' | 'step2',
+  limits: UpdateLimits = DEFAULT_UPDATE_LIMITS,
+): Checked {
+  return keystroke(parsed, known) ?? new Check(parsed, known, mode, limits).result()
 }
 
 const NONE: readonly [] = []
@@ -57,6 +69,7 @@ const NO_DELETES = Uint8Array.of(0)
 function keystroke(parsed: ParsedUpdate, known: Known): Checked | undefined {
   const { blocks, references } = parsed
   if (blocks.length !== 1 || parsed.deletes.length > 0 || parsed.isPadded) return undefined
+  if (!parsed.isFlat || !known.places.isFlat) return undefined
   const { client, clock, clockEnd, hasDeleted } = blocks[0]!
   if (hasDeleted || known.clocks.get(client) !== clock) return undefined
   for (let at = 0; at < references.clients.length; at++) {
@@ -67,6 +80,7 @@ function keystroke(parsed: ParsedUpdate, known: Known): Checked | undefined {
     update: parsed.bytes,
     clocks: [[client, clock, clockEnd]],
     deletes: NONE,
+    places: NONE,
     overlaps: NONE,
     leftover: false,
   }
@@ -87,24 +101,29 @@ class Check {
   private readonly deletes: DeleteRange[] = []
   /** One per block, in the same order. */
   private readonly taken: Taken[] = []
+  private readonly placement: Placement | undefined
+  /** Taken structs that hold several values under one map key. */
+  private readonly several: DeleteRange[] = []
   private missing: { readonly client: number; readonly clock: number } | undefined
   /** Whether the received bytes are what is stored. */
   private isWhole: boolean
 
-  constructor(parsed: ParsedUpdate, known: Known, mode: 'update' | 'step2') {
+  constructor(parsed: ParsedUpdate, known: Known, mode: 'update' | 'step2', limits: UpdateLimits) {
     this.parsed = parsed
     this.known = known
     this.mode = mode
     this.isWhole = !parsed.isPadded
+    if (!parsed.isFlat || !known.places.isFlat) this.placement = new Placement(known.places, limits.typeDepth)
   }
 
   result(): Checked {
     const { parsed } = this
-    if (this.fits()) for (const block of parsed.blocks) this.takeBlock(block)
+    if (!this.placement && this.fits()) for (const block of parsed.blocks) this.takeBlock(block)
     else this.takeInOrder()
     if (this.missing && this.mode === 'update') return { type: 'gap', missing: this.missing }
     const deletes = this.newDeletes()
     if (this.missing && this.mode === 'update') return { type: 'gap', missing: this.missing }
+    this.checkSeveral(deletes)
     const leftover = this.missing !== undefined
     const runs = this.taken.flatMap(({ run }) => run ?? [])
     const { overlaps } = this
@@ -114,7 +133,8 @@ class Check {
       return run ? [[client, from, to]] : []
     })
     const update = this.isWhole ? parsed.bytes : composeUpdate(runs, encoded(deletes))
-    return { type: 'new', update, clocks, deletes: [...deletes, ...this.deletes], overlaps, leftover }
+    const places = this.placement?.runs ?? NONE
+    return { type: 'new', update, clocks, deletes: [...deletes, ...this.deletes], places, overlaps, leftover }
   }
 
   /** Whether all structs join on to what is known, in any order: one look at each client, not at each struct. */
@@ -166,11 +186,11 @@ class Check {
     if (to > from) this.deletes.push([client, from, to - from])
   }
 
-  /** Something is missing, or absent ranges lie between: how far each client gets is found struct by struct. */
+  /** Something is missing, ranges are absent, or places matter: how far each client gets is found struct by struct. */
   private takeInOrder(): void {
     const { parsed } = this
     const integration = new Integration(parsed, this.known.clocks)
-    integration.run()
+    integration.run((run, reader) => this.place(run, reader))
     this.missing = integration.missing
     if (this.missing) this.isWhole = false
     for (const run of integration.runs) {
@@ -187,7 +207,21 @@ class Check {
     }
   }
 
-  private runOf(run: Integration['runs'][number], client: number, start: number): StructRun | undefined {
+  private place({ block, frontier }: Run, reader: StructReader): void {
+    if (!this.placement?.place(block.client, reader, frontier)) return
+    this.several.push([block.client, frontier, reader.clockEnd - frontier])
+  }
+
+  /** Old values of a key may lie in one struct, as long as they are deleted: those who collect nothing send them so. */
+  private checkSeveral(deletes: readonly DeleteRange[]): void {
+    if (this.several.length === 0) return
+    const deleted = new DeleteSet(deletes)
+    for (const range of this.several) {
+      if (deleted.uncovered(...range).length > 0) throw badUpdate('several-values-under-one-key', 0)
+    }
+  }
+
+  private runOf(run: Run, client: number, start: number): StructRun | undefined {
     if (run.structs === 0) return undefined
     const { bytes } = this.parsed
     if (run.cut === 0) return { client, clock: start, structs: run.structs, parts: [bytes.subarray(run.from, run.to)] }

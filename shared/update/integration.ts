@@ -12,8 +12,8 @@ import type { ClockReader } from './state-vector.js'
 import { NONE, SKIP, StructReader } from './struct.js'
 import { type ClientBlock, findBlock, type UpdateIndex } from './update-index.js'
 
-/** Called for each struct in the order of integration, `reader` standing on it. */
-export type Visit = (block: number, reader: StructReader) => void
+/** Called before each struct is taken, `reader` standing on it; what lies below `run.frontier` is known. */
+export type Visit = (run: Run, reader: StructReader) => void
 
 export class Integration {
   /** One per block of the update, in the same order. */
@@ -39,15 +39,15 @@ export class Integration {
   }
 
   private finish(first: number, visit: Visit | undefined): void {
-    const stack: { at: number; run: Run; until: number }[] = []
+    const stack: { run: Run; until: number }[] = []
     const wait = (at: number, until: number): void => {
       const run = this.runs[at]!
       run.isWaiting = true
-      stack.push({ at, run, until })
+      stack.push({ run, until })
     }
     wait(first, Number.POSITIVE_INFINITY)
     while (stack.length > 0) {
-      const { at, run, until } = stack.at(-1)!
+      const { run, until } = stack.at(-1)!
       const hasNext = !run.isStuck && run.load()
       if (run.frontier >= until || (!hasNext && until === Number.POSITIVE_INFINITY)) {
         run.isWaiting = false
@@ -56,7 +56,7 @@ export class Integration {
       }
       const needed = hasNext ? this.neededBy(run) : { client: run.block.client, clock: until - 1 }
       if (needed === undefined) {
-        visit?.(at, run.reader)
+        visit?.(run, run.reader)
         run.take()
         continue
       }

@@ -1,6 +1,6 @@
 /**
  * Checks a JSON text without building it: exactly what `JSON.parse` accepts, but no deeper than a limit, since readers
- * re-encode it recursively, and without `__proto__` as a key, which would become the prototype of a copy.
+ * re-encode it recursively, without numbers that are none, and without `__proto__` as a key, which would become the prototype of a copy.
  */
 import { PROTOTYPE_KEY } from './key.js'
 import type { Refuse } from './reader.js'
@@ -14,6 +14,8 @@ const CLOSE_ARRAY = 0x5d
 const OPEN_OBJECT = 0x7b
 const CLOSE_OBJECT = 0x7d
 const LETTER_U = 0x75
+/** The shortest number that is no double is 1e309. */
+const SAFE_NUMBER_LENGTH = 4
 /** What may follow a backslash, besides `u`: " \ / b f n r t */
 const ESCAPES = new Set([0x22, 0x5c, 0x2f, 0x62, 0x66, 0x6e, 0x72, 0x74])
 
@@ -138,6 +140,7 @@ class JsonText {
   }
 
   private number(): void {
+    const from = this.position
     if (this.peek() === 0x2d) this.position++
     if (this.peek() === 0x30) this.position++
     else this.digits()
@@ -151,6 +154,16 @@ class JsonText {
       if (sign === 0x2b || sign === 0x2d) this.position++
       this.digits()
     }
+    // Beyond the range of a double, a reader holds infinity, and writes null.
+    if (this.position - from > SAFE_NUMBER_LENGTH && !Number.isFinite(Number(this.ascii(from)))) {
+      throw this.refuse('number-out-of-range', from)
+    }
+  }
+
+  private ascii(from: number): string {
+    let text = ''
+    for (let at = from; at < this.position; at++) text += String.fromCharCode(this.bytes[at]!)
+    return text
   }
 
   private digits(): void {

@@ -241,7 +241,6 @@ function sameValue(left: AnyValue, right: AnyValue): boolean {
   return true
 }
 
-/** JSON as it comes out of one more round through a reader: what is too large for a number becomes null. */
 function sameJson(left: Uint8Array, right: Uint8Array): boolean {
   return sameValue(jsonValue(parsedJson(left)), jsonValue(parsedJson(right)))
 }
@@ -252,7 +251,6 @@ function parsedJson(bytes: Uint8Array): unknown {
 }
 
 function jsonValue(value: unknown): AnyValue {
-  if (typeof value === 'number') return Number.isFinite(value) ? value : null
   if (Array.isArray(value)) return value.map(jsonValue)
   if (value === null || typeof value !== 'object') return value as AnyValue
   return new Map(Object.entries(value).map(([key, item]) => [key, jsonValue(item)]))

@@ -12,7 +12,7 @@ import { decodeUtf8 } from 'lib0/string'
 import { readDeleteRanges } from './delete-set.js'
 import { Integration } from './integration.js'
 import { CLIENT_LIMIT, CLOCK_LIMIT, DEFAULT_UPDATE_LIMITS, type UpdateLimits } from './limits.js'
-import { TypeNesting } from './nesting.js'
+import { NO_PLACES, Placement } from './places.js'
 import { badUpdate } from './reader.js'
 import { NONE, SKIP, StructReader, SUBDOCUMENT, TYPE } from './struct.js'
 import { type ClientBlock, findBlock, type UpdateIndex } from './update-index.js'
@@ -28,6 +28,8 @@ export interface ParsedUpdate extends UpdateIndex {
   readonly deletes: readonly number[]
   /** Holds Skips or clients without structs, which are left out of what is stored. */
   readonly isPadded: boolean
+  /** Every struct that names its parent names a root, and none a map key. */
+  readonly isFlat: boolean
   /** A text starts or ends with U+FFFD, which is what Yjs makes of half a surrogate pair. */
   readonly splitsSurrogates: boolean
 }
@@ -64,6 +66,7 @@ class UpdateParser extends StructReader {
   private types = 0
   private subdocuments = 0
   private isPadded = false
+  private isFlat = true
   private splitsSurrogates = false
   private references: { clients: number[]; clocks: number[] } | undefined
   private referenceAt: Map<number, number> | undefined
@@ -96,6 +99,7 @@ class UpdateParser extends StructReader {
       roots: this.roots ? [...this.roots] : NO_ROOTS,
       deletes,
       isPadded: this.isPadded,
+      isFlat: this.isFlat,
       splitsSurrogates: this.splitsSurrogates,
     }
   }
@@ -134,7 +138,10 @@ class UpdateParser extends StructReader {
   private note(client: number): void {
     if (this.originClient !== NONE) this.refersTo(this.originClient, this.originClock, client)
     if (this.rightClient !== NONE) this.refersTo(this.rightClient, this.rightClock, client)
-    if (this.parentClient !== NONE) this.refersTo(this.parentClient, this.parentClock, client)
+    if (this.parentClient !== NONE) {
+      this.refersTo(this.parentClient, this.parentClock, client)
+      this.isFlat = false
+    } else if (this.keyFrom !== NONE) this.isFlat = false
     if (this.rootFrom !== NONE) this.namesRoot()
     if (this.hasReplacement) this.splitsSurrogates = true
     if (this.content === TYPE) this.types++
@@ -188,9 +195,9 @@ class UpdateParser extends StructReader {
   private checkOrder(index: UpdateIndex, references: References): void {
     const mayNest = this.types > this.most.typeDepth
     if (!mayNest && !refersWithin(index.blocks, references)) return
-    const nesting = mayNest ? new TypeNesting(index.blocks, this.most.typeDepth) : undefined
+    const placement = mayNest ? new Placement(NO_PLACES, this.most.typeDepth) : undefined
     const integration = new Integration(index, 'rest')
-    integration.run(nesting && ((block, reader) => nesting.place(block, reader)))
+    integration.run((run, reader) => placement?.place(run.block.client, reader, reader.clock))
     if (!integration.isComplete) throw badUpdate('circular-references', 0)
   }
 }

@@ -73,9 +73,10 @@ export class HonestRoom {
     return this
   }
 
-  /** Everybody hears everything. */
+  /** Everybody hears everything; hearing may make a Yjs tidy up formats, which is an edit again. */
   settle(): void {
-    for (const [who, { unheard }] of this.people.entries()) while (unheard.length > 0) this.hear(who, 0)
+    while (this.people.some(({ unheard }) => unheard.length > 0))
+      for (const who of this.people.keys()) this.hear(who, 0)
   }
 
   private step([who, what, a, b, c]: Step): void {
@@ -108,6 +109,11 @@ export class HonestRoom {
     const other = this.people[whose % this.people.length]!.doc
     Y.applyUpdate(doc, Y.encodeStateAsUpdate(other, Y.encodeStateVector(doc)), 'heard')
   }
+}
+
+/** One edit of a document: which of all kinds, and three numbers that say where and with what. */
+export function edit(doc: Y.Doc, kind: number, a: number, b: number, c: number): void {
+  doc.transact(() => EDITS[kind % EDITS.length]!(doc, a, b, c), 'edit')
 }
 
 type Edit = (doc: Y.Doc, a: number, b: number, c: number) => void
@@ -199,10 +205,10 @@ export function contentOf(doc: Y.Doc): unknown {
 
 function plain(value: unknown): unknown {
   if (value instanceof Y.Map)
-    return Object.fromEntries([...value.entries()].sort().map(([key, item]) => [key, plain(item)]))
+    return Object.fromEntries([...value.entries()].sort(byKey).map(([key, item]) => [key, plain(item)]))
   if (value instanceof Y.Array) return value.toArray().map(plain)
   if (value instanceof Y.XmlElement) {
-    const attributes = Object.entries(value.getAttributes()).sort()
+    const attributes = Object.entries(value.getAttributes()).sort(byKey)
     return { name: value.nodeName, attributes, children: value.toArray().map(plain) }
   }
   if (value instanceof Y.XmlFragment) return value.toArray().map(plain)
@@ -211,9 +217,22 @@ function plain(value: unknown): unknown {
   return value
 }
 
+function byKey(left: [string, unknown], right: [string, unknown]): number {
+  return left[0] < right[0] ? -1 : 1
+}
+
+/** Runs of text with the same attributes count as one: where formats without effect lie between them is not content. */
 function delta(text: Y.Text): unknown {
-  return text.toDelta().map((op: { insert: unknown }) => {
-    const { insert } = op
-    return typeof insert === 'string' ? { ...op, insert: insert.replaceAll(/[\ud800-\udfff\ufffd]/g, '?') } : op
-  })
+  const runs: { insert: unknown; attributes: string }[] = []
+  for (const { insert, attributes } of text.toDelta() as { insert: unknown; attributes?: object }[]) {
+    const formats = JSON.stringify(Object.entries(attributes ?? {}).sort(byKey))
+    const last = runs.at(-1)
+    if (typeof insert !== 'string') runs.push({ insert: plain(insert), attributes: formats })
+    else {
+      const units = insert.replaceAll(/[\ud800-\udfff\ufffd]/g, '?')
+      if (last && typeof last.insert === 'string' && last.attributes === formats) last.insert += units
+      else runs.push({ insert: units, attributes: formats })
+    }
+  }
+  return runs
 }

@@ -1,0 +1,54 @@
+/** Everything that checking updates of a document needs to know of it: kept while it is open, made from its bytes. */
+import type { Checked, Known } from './check.js'
+import { DeleteSet, readDeleteRanges } from './delete-set.js'
+import { Places } from './places.js'
+import { StateVector } from './state-vector.js'
+import { StructReader } from './struct.js'
+import { deletesOf, indexUpdate, type UpdateIndex } from './update-index.js'
+
+export class KnownState implements Known {
+  readonly clocks: StateVector
+  readonly deleted: DeleteSet
+  readonly places: Places
+
+  constructor(clocks = new StateVector(), deleted = new DeleteSet(), places = new Places()) {
+    this.clocks = clocks
+    this.deleted = deleted
+    this.places = places
+  }
+
+  /** What a document holds whose whole state `update` is; it was checked before. */
+  static of(update: Uint8Array | UpdateIndex): KnownState {
+    const index = update instanceof Uint8Array ? indexUpdate(update) : update
+    const clocks = new StateVector(index.blocks.map(({ client, clockEnd }) => [client, clockEnd]))
+    const deleted = DeleteSet.fromFlat(readDeleteRanges(deletesOf(index)))
+    deleted.merge(deletedStructsOf(index))
+    return new KnownState(clocks, deleted, Places.of(index))
+  }
+
+  /** Takes in what `checkUpdate` let through. */
+  add(checked: Checked): void {
+    if (checked.type !== 'new') return
+    for (const [client, , to] of checked.clocks) this.clocks.advance(client, to)
+    this.deleted.addAll(checked.deletes)
+    this.places.addAll(checked.places)
+  }
+
+  copy(): KnownState {
+    return new KnownState(this.clocks.copy(), this.deleted.copy(), this.places.copy())
+  }
+}
+
+/** GC and deleted structs are deleted whether or not the delete set says so. */
+function deletedStructsOf({ bytes, blocks }: UpdateIndex): DeleteSet {
+  const flat: number[] = []
+  for (const { client, clock, clockEnd, from, hasDeleted } of blocks) {
+    if (!hasDeleted) continue
+    const reader = new StructReader(bytes, 'checked', from)
+    for (let at = clock; at < clockEnd; at = reader.clockEnd) {
+      reader.struct(at)
+      if (reader.isDeleted) flat.push(client, at, reader.length)
+    }
+  }
+  return DeleteSet.fromFlat(flat)
+}
