@@ -2,6 +2,7 @@ import { createEncoder, toUint8Array, writeUint8, writeVarString, writeVarUint }
 import { expect, test } from 'vitest'
 import * as Y from 'yjs'
 import { CausewayError } from '../../shared/errors/error.js'
+import { KnownState } from '../../shared/update/known-state.js'
 import { compact } from './compact.js'
 import { view } from './view.js'
 
@@ -95,7 +96,6 @@ test('deleted content is gone from the compacted bytes', () => {
 test('a document that nobody wrote is an empty update', () => {
   expect(compact({ snapshot: undefined, tail: [] })).toMatchObject({
     update: new Uint8Array([0, 0]),
-    stateVector: new Uint8Array([0]),
-    deleteSet: new Uint8Array([0]),
+    known: new KnownState().encode(),
   })
 })

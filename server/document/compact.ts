@@ -1,23 +1,21 @@
 /**
- * Snapshot and tail to one canonical update. Raw client bytes are never merged as bytes: that needs updates which list their
- * clients in descending order, and nothing obliges a client to. The way round a Y.Doc is also the faster one. And it is not trusted either: what the new bytes load to must be the same document, by state
- * vector and fingerprint, before anybody may replace the old ones. Some content loads and can then not be written again
+ * Snapshot and tail to one canonical update. The way goes round a Y.Doc, which collects what
+ * is deleted. It is not trusted: what the new bytes load to must be the same document, by state vector and
+ * fingerprint, before anybody may replace the old ones. Some content loads and can then not be written again
  * (a value nested too deep to encode); such a document keeps its snapshot and tail, whole.
  */
 import * as Y from 'yjs'
 import { CausewayError } from '../../shared/errors/error.js'
+import { KnownState } from '../../shared/update/known-state.js'
 import type { DocumentState } from './document-state.js'
 import { fingerprintOf } from './fingerprint.js'
 import { loadDocument } from './load.js'
-import { encodeDeleteSet } from './yjs-internals.js'
 
 export interface CompactedDocument {
   /** The whole document as one Yjs v1 update, deleted content collected; compacting it again gives the same bytes. */
   readonly update: Uint8Array
-  /** As Yjs encodes it, clients in descending order. */
-  readonly stateVector: Uint8Array
-  /** The delete set alone, in the form in which it ends a v1 update. */
-  readonly deleteSet: Uint8Array
+  /** What checks of later updates need to know of it (`KnownState.encode`). */
+  readonly known: Uint8Array
   readonly fingerprint: string
 }
 
@@ -33,7 +31,7 @@ export function compact(state: DocumentState): CompactedDocument {
   const after = attempt('reload', () => loadDocument({ snapshot: update, tail: [] }))
   if (Buffer.compare(Y.encodeStateVector(after), stateVector) !== 0) throw uncompactable('state vector differs')
   if (attempt('walk again', () => fingerprintOf(after)) !== fingerprint) throw uncompactable('fingerprint differs')
-  return { update, stateVector, deleteSet: encodeDeleteSet(after), fingerprint }
+  return { update, known: KnownState.of(update).encode(), fingerprint }
 }
 
 function attempt<Result>(step: string, action: () => Result): Result {

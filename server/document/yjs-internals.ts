@@ -7,7 +7,6 @@
  * goes on to the left). A live item is one that is not deleted; deleted ones may have lost their content to garbage
  * collection, so nothing here ever shows them.
  */
-import { createEncoder, toUint8Array, writeVarUint } from 'lib0/encoding'
 import * as Y from 'yjs'
 
 // biome-ignore lint/suspicious/noExplicitAny: the event type of a shared type is of no concern here
@@ -141,22 +140,6 @@ export function stateVectorOf(doc: Y.Doc): Map<number, number> {
 export function deleteSetOf(doc: Y.Doc): [client: number, ranges: { clock: number; len: number }[]][] {
   const { clients } = Y.createDeleteSetFromStructStore(doc.store)
   return [...clients].sort(([a], [b]) => a - b)
-}
-
-/** The delete set as a V1 update carries it at its end, clients in descending order as Yjs writes them. */
-export function encodeDeleteSet(doc: Y.Doc): Uint8Array {
-  const encoder = createEncoder()
-  const clients = deleteSetOf(doc).reverse()
-  writeVarUint(encoder, clients.length)
-  for (const [client, ranges] of clients) {
-    writeVarUint(encoder, client)
-    writeVarUint(encoder, ranges.length)
-    for (const { clock, len } of ranges) {
-      writeVarUint(encoder, clock)
-      writeVarUint(encoder, len)
-    }
-  }
-  return toUint8Array(encoder)
 }
 
 /** Has the rest of this transaction, its end included, treated as our own and not as received from somebody. */

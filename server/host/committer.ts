@@ -6,7 +6,7 @@
 import { CausewayError } from '../../shared/errors/error.js'
 import type { Op } from '../../shared/protocol/op.js'
 import { encodeOpBatch } from '../../shared/protocol/op-codec.js'
-import type { CommitFigures, Log } from '../storage/log-client.js'
+import type { CommitFigures, Log } from '../storage/log.js'
 
 /** What one commit made durable. */
 export interface Committed {

@@ -9,9 +9,9 @@ import type { VersionVector } from '../../shared/clock/version-vector.js'
 import { asCausewayError, CausewayError } from '../../shared/errors/error.js'
 import { checkDocumentName } from '../../shared/protocol/document-name.js'
 import { checkUpdate } from '../../shared/update/check.js'
-import { DeleteSet } from '../../shared/update/delete-set.js'
 import { diffUpdate } from '../../shared/update/diff.js'
 import { joinIndexed } from '../../shared/update/join.js'
+import { KnownState } from '../../shared/update/known-state.js'
 import { parseUpdate } from '../../shared/update/parse.js'
 import { StateVector } from '../../shared/update/state-vector.js'
 import { indexUpdate, type UpdateIndex } from '../../shared/update/update-index.js'
@@ -28,7 +28,7 @@ import type {
 } from '../replica/documents.js'
 import type { LoadedDocument, OpenDocument } from '../replica/open-document.js'
 import type { ReceivedPart, Replica, ReplicaEffect, ReplicaInput, Source } from '../replica/replica.js'
-import type { Log } from '../storage/log-client.js'
+import type { Log } from '../storage/log.js'
 import type { StoredDocument } from '../storage/stored-document.js'
 import { type Committed, Committer } from './committer.js'
 import type { Histogram, Metrics } from './metrics.js'
@@ -221,7 +221,7 @@ export class DocumentHost implements Documents {
         name,
         snapshot: document.snapshot,
         tail: document.tail.map(({ update }) => update),
-        stateVector: document.clocks.encode(),
+        stateVector: document.known.clocks.encode(),
         clock: { ...document.clock },
       }
     })
@@ -553,8 +553,7 @@ export class DocumentHost implements Documents {
       generation: document.generation,
       position: last.position,
       update: compacted.update,
-      stateVector: compacted.stateVector,
-      deleteSet: compacted.deleteSet,
+      known: compacted.known,
       fingerprint: Buffer.from(compacted.fingerprint, 'hex'),
     })
     this.step({ type: 'compacted', document: document.name, snapshot: compacted.update, tailCount })
@@ -583,7 +582,7 @@ class HostSubscription implements Subscription, Lane {
   }
 
   stateVector(): Uint8Array {
-    return this.open().clocks.encode()
+    return this.open().known.clocks.encode()
   }
 
   diff(stateVector: Uint8Array): Uint8Array | Promise<Uint8Array> {
@@ -658,8 +657,7 @@ function emptyDocument(name: string): LoadedDocument {
   return {
     name,
     generation: 0,
-    clocks: new StateVector(),
-    deleted: new DeleteSet(),
+    known: new KnownState(),
     snapshot: undefined,
     tail: [],
     clock: {},
@@ -671,22 +669,19 @@ const PARSE_SLICE = 1_000
 
 async function fromStored(stored: StoredDocument): Promise<LoadedDocument> {
   const { snapshot } = stored
-  const clocks = snapshot ? StateVector.decode(snapshot.stateVector) : new StateVector()
-  const deleted = snapshot ? DeleteSet.decode(snapshot.deleteSet) : new DeleteSet()
+  const known = snapshot ? KnownState.decode(snapshot.known) : new KnownState()
   let count = 0
   for (const { update } of stored.tail) {
     if (++count % PARSE_SLICE === 0) await new Promise((resolve) => setImmediate(resolve))
-    const checked = checkUpdate(parseUpdate(update), { clocks, deleted }, 'update')
+    const checked = checkUpdate(parseUpdate(update), known, 'update')
     if (checked.type !== 'new')
       throw new CausewayError('storage/damaged', { document: stored.name, reason: checked.type })
-    for (const [client, , to] of checked.clocks) clocks.advance(client, to)
-    deleted.addAll(checked.deletes)
+    known.add(checked)
   }
   return {
     name: stored.name,
     generation: stored.generation,
-    clocks,
-    deleted,
+    known,
     snapshot: snapshot?.update,
     tail: stored.tail.map(({ position, dot, update }) => ({ position, dot, update })),
     clock: stored.clock,

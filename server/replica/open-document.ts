@@ -9,9 +9,9 @@
 import { assert } from '../../shared/base/assert.js'
 import type { Dot } from '../../shared/clock/dot.js'
 import { replicaNameOf } from '../../shared/clock/dot.js'
-import type { Checked } from '../../shared/update/check.js'
-import { type DeletedReader, DeleteSet } from '../../shared/update/delete-set.js'
-import type { ClockReader, StateVector } from '../../shared/update/state-vector.js'
+import type { Checked, Known } from '../../shared/update/check.js'
+import type { KnownState } from '../../shared/update/known-state.js'
+import { AcceptedState } from './accepted-state.js'
 
 /** What a check found to be new. */
 export type NewUpdate = Extract<Checked, { type: 'new' }>
@@ -27,8 +27,7 @@ export interface DeliveredUpdate {
 export interface LoadedDocument {
   readonly name: string
   readonly generation: number
-  readonly clocks: StateVector
-  readonly deleted: DeleteSet
+  readonly known: KnownState
   /** A canonical update that stands for everything before `tail`. */
   readonly snapshot: Uint8Array | undefined
   readonly tail: readonly DeliveredUpdate[]
@@ -40,8 +39,7 @@ export class OpenDocument {
   readonly name: string
   readonly generation: number
   /** Durable. */
-  readonly clocks: StateVector
-  readonly deleted: DeleteSet
+  readonly known: KnownState
   readonly clock: Record<string, number>
   snapshot: Uint8Array | undefined
   /** Durable updates after the snapshot, in delivery order. */
@@ -55,17 +53,14 @@ export class OpenDocument {
   compacting = false
   /** Thresholds are doubled this many times: a compaction that failed is not tried again at once. */
   compactionBackoff = 0
-  /** Ops in flight; while it is 0 the overlay is empty. */
-  private inFlight = 0
-  private readonly acceptedClocks = new Map<number, number>()
-  private acceptedDeletes = new DeleteSet()
-  private acceptedUpdates: Uint8Array[] = []
+  /** Updates in flight, in order, and the state with them; absent where there are none. */
+  private inFlight: Uint8Array[] = []
+  private overlay: AcceptedState | undefined
 
   constructor(loaded: LoadedDocument) {
     this.name = loaded.name
     this.generation = loaded.generation
-    this.clocks = loaded.clocks
-    this.deleted = loaded.deleted
+    this.known = loaded.known
     this.clock = { ...loaded.clock }
     this.snapshot = loaded.snapshot
     this.tail = [...loaded.tail]
@@ -73,25 +68,17 @@ export class OpenDocument {
   }
 
   /** State for checks: durable and in flight. */
-  readonly accepted: { readonly clocks: ClockReader; readonly deleted: DeletedReader } = {
-    clocks: { get: (client) => this.acceptedClocks.get(client) ?? this.clocks.get(client) },
-    deleted: {
-      uncovered: (client, clock, length) =>
-        this.inFlight === 0
-          ? this.deleted.uncovered(client, clock, length)
-          : this.deleted
-              .uncovered(client, clock, length)
-              .flatMap(([from, count]) => this.acceptedDeletes.uncovered(client, from, count)),
-    },
+  get accepted(): Known {
+    return this.overlay ?? this.known
   }
 
   get hasInFlight(): boolean {
-    return this.inFlight > 0
+    return this.inFlight.length > 0
   }
 
   /** Whether anything was ever written to it. */
   get exists(): boolean {
-    return this.clocks.size > 0 || this.tail.length > 0 || this.snapshot !== undefined
+    return this.known.clocks.size > 0 || this.tail.length > 0 || this.snapshot !== undefined
   }
 
   get snapshotBytes(): number {
@@ -107,41 +94,38 @@ export class OpenDocument {
     return [
       ...(this.snapshot === undefined ? [] : [this.snapshot]),
       ...this.tail.map(({ update }) => update),
-      ...this.acceptedUpdates,
+      ...this.inFlight,
     ]
   }
 
   /** Takes a checked update into the accepted state, as part of the op with `seq`. */
   accept(seq: number, added: NewUpdate): void {
-    this.inFlight++
     this.acceptedSeq = seq
-    for (const [client, , to] of added.clocks) this.acceptedClocks.set(client, to)
-    if (added.deletes.length > 0) this.acceptedDeletes.addAll(added.deletes)
-    this.acceptedUpdates.push(added.update)
+    this.overlay ??= new AcceptedState(this.known)
+    this.overlay.added.add(added)
+    this.inFlight.push(added.update)
   }
 
   /** The oldest op in flight is on disk: its update becomes durable. */
   commit(dot: Dot, position: number, added: NewUpdate, nowMs: number): DeliveredUpdate {
-    assert(this.inFlight > 0, 'commit without an op in flight')
-    for (const [client, , to] of added.clocks) this.clocks.advance(client, to)
-    if (added.deletes.length > 0) this.deleted.addAll(added.deletes)
+    assert(this.hasInFlight, 'commit without an op in flight')
+    this.known.add(added)
     const delivered = { position, dot, update: added.update }
     this.tail.push(delivered)
     this.tailBytes += added.update.length
     this.newestSeq = dot.seq
     this.clock[replicaNameOf(dot.origin)] = dot.seq
     this.changedAtMs = nowMs
-    this.inFlight--
-    if (this.inFlight === 0) this.dropOverlay()
-    else this.acceptedUpdates.shift()
+    this.inFlight.shift()
+    if (!this.hasInFlight) this.overlay = undefined
     return delivered
   }
 
   /** A commit failed: nothing in flight will become durable. */
   rollBack(): void {
-    this.inFlight = 0
+    this.inFlight = []
+    this.overlay = undefined
     this.acceptedSeq = this.newestSeq
-    this.dropOverlay()
   }
 
   /** A snapshot of the first `tailCount` updates after the old one is on disk and takes their place. */
@@ -149,11 +133,5 @@ export class OpenDocument {
     const replaced = this.tail.splice(0, tailCount)
     for (const { update } of replaced) this.tailBytes -= update.length
     this.snapshot = snapshot
-  }
-
-  private dropOverlay(): void {
-    this.acceptedClocks.clear()
-    this.acceptedDeletes = new DeleteSet()
-    this.acceptedUpdates = []
   }
 }

@@ -6,8 +6,7 @@ import type { HybridTime } from '../../shared/clock/hybrid-clock.js'
 import { EMPTY_VECTOR } from '../../shared/clock/version-vector.js'
 import { CausewayError } from '../../shared/errors/error.js'
 import type { Op } from '../../shared/protocol/op.js'
-import { DeleteSet } from '../../shared/update/delete-set.js'
-import { StateVector } from '../../shared/update/state-vector.js'
+import { KnownState } from '../../shared/update/known-state.js'
 import { Replica, type ReplicaEffect, type ReplicaInput, type ReplicaLimits, type Source } from './replica.js'
 
 const origin = makeOrigin('a', '00000000000000aa')
@@ -46,8 +45,7 @@ class World {
     const loaded = {
       name,
       generation: 0,
-      clocks: new StateVector(),
-      deleted: new DeleteSet(),
+      known: new KnownState(),
       snapshot: undefined,
       tail: [],
       clock: {},
@@ -337,7 +335,7 @@ function runHistory(world: World, actions: readonly Action[]): void {
       world.step({ type: 'commit-failed', error: new CausewayError('storage/full') })
       world.step({ type: 'writable-again' })
       // What a client does after the step1 that follows: it offers everything beyond the durable state.
-      const known = world.replica.document('d')?.clocks.encode() ?? Uint8Array.of(0)
+      const known = world.replica.document('d')?.known.clocks.encode() ?? Uint8Array.of(0)
       for (const each of typists) offer(each, Y.encodeStateAsUpdate(each.doc, known))
     }
     check()

@@ -13,8 +13,7 @@ import { HybridClock, type HybridTime } from '../../shared/clock/hybrid-clock.js
 import type { VersionVector } from '../../shared/clock/version-vector.js'
 import { CausewayError } from '../../shared/errors/error.js'
 import type { Op, Part } from '../../shared/protocol/op.js'
-import { checkUpdate } from '../../shared/update/check.js'
-import type { ParsedUpdate } from '../../shared/update/parse.js'
+import { type Checked, checkUpdate } from '../../shared/update/check.js'
 import { parseUpdate } from '../../shared/update/parse.js'
 import type { DeliveredUpdate, LoadedDocument, NewUpdate } from './open-document.js'
 import { OpenDocument } from './open-document.js'
@@ -340,16 +339,15 @@ export class Replica<S extends Source> {
   }
 
   private check(document: OpenDocument, part: ReceivedPart, equal: Checking<S>['compared'] | undefined): Verdict {
-    let parsed: ParsedUpdate
+    let result: Checked
     try {
-      parsed = parseUpdate(part.update)
+      result = checkUpdate(parseUpdate(part.update), document.accepted, part.kind)
     } catch (error) {
       if (!(error instanceof CausewayError)) throw error
       return { type: 'refused', error: withDocument(error, document.name) }
     }
-    const result = checkUpdate(parsed, document.accepted, part.kind)
     if (result.type === 'gap') {
-      const stateVector = toBase64Url(document.clocks.encode())
+      const stateVector = toBase64Url(document.known.clocks.encode())
       return { type: 'refused', error: new CausewayError('document/gap', { document: document.name, stateVector }) }
     }
     if (result.overlaps.length > 0 && !covers(equal, result.overlaps)) {

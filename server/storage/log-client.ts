@@ -35,18 +35,6 @@ import { LogThread } from './log-thread.js'
 import { isRecoverable } from './storage-error.js'
 import type { DocumentPage, ListOptions, LoadOptions, SnapshotToSave, StoredDocument } from './stored-document.js'
 
-export type {
-  CommitFigures,
-  Log,
-  LogOptions,
-  LogStats,
-  NamedDamage,
-  PruneOptions,
-  PruneReport,
-  Recovered,
-  ScrubReport,
-} from './log.js'
-
 /** What may wait for the disk; a single batch may be larger. */
 export const BACKLOG_BATCHES = 4_096
 export const BACKLOG_BYTES = 64 * 1024 * 1024

@@ -50,8 +50,7 @@ beforeAll(() => {
       generation: 0,
       position,
       update,
-      stateVector: new Uint8Array(9),
-      deleteSet: new Uint8Array(9),
+      known: new Uint8Array(9),
       fingerprint: new Uint8Array(9),
     })
   }
@@ -212,8 +211,7 @@ describe('a flipped bit in the database file', () => {
       generation: 0,
       position: recovered.position,
       update,
-      stateVector: bytes,
-      deleteSet: bytes,
+      known: bytes,
       fingerprint: bytes,
     })
     expect(tryLoad(store, 'x')).toBe('repaired')

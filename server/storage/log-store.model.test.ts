@@ -226,8 +226,7 @@ class SaveSnapshot implements fc.Command<Model, Real> {
       generation: 0,
       position,
       update: new TextEncoder().encode(textUpTo(model, this.document, position)),
-      stateVector: new Uint8Array([1]),
-      deleteSet: new Uint8Array([2]),
+      known: new Uint8Array([1]),
       fingerprint: new Uint8Array([3]),
     }
     if (position < Math.max(1, model.snapshots.get(this.document) ?? 0)) {

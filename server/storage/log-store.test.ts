@@ -54,8 +54,7 @@ function snapshot(
     generation: 0,
     position,
     update: bytes(text),
-    stateVector: bytes('sv'),
-    deleteSet: bytes('ds'),
+    known: bytes('sv'),
     fingerprint: bytes('fp'),
     ...more,
   }

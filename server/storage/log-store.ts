@@ -333,9 +333,9 @@ export class LogStore {
 
   private insertSnapshot(row: SnapshotRow): void {
     const { document, kind, position, count, digest, checksum } = row
-    const blobs = [row.state_vector, row.delete_set, row.fingerprint, row.content]
+    const blobs = [row.known, row.fingerprint, row.content]
     this.run(
-      'INSERT INTO snapshots VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+      'INSERT INTO snapshots VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
       ...[document, kind, position, count, digest, checksum],
       ...blobs,
     )
@@ -398,8 +398,7 @@ function rowOf(
     position: snapshot.position,
     count,
     digest,
-    state_vector: snapshot.stateVector,
-    delete_set: snapshot.deleteSet,
+    known: snapshot.known,
     fingerprint: snapshot.fingerprint,
     content: snapshot.update,
   }

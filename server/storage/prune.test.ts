@@ -64,8 +64,7 @@ class World {
       kind: upTo === undefined ? 'head' : 'base',
       position: loaded.position,
       update: new TextEncoder().encode(textIn(loaded)),
-      stateVector: new Uint8Array(1),
-      deleteSet: new Uint8Array(1),
+      known: new Uint8Array(1),
       fingerprint: new Uint8Array(1),
     })
   }
@@ -172,8 +171,7 @@ describe('an op goes', () => {
       generation: 0,
       position: log.position,
       update: new Uint8Array(1),
-      stateVector: new Uint8Array(1),
-      deleteSet: new Uint8Array(1),
+      known: new Uint8Array(1),
       fingerprint: new Uint8Array(1),
     })
     const everything = { maxBytes: 0, maxAgeMs: 0, nowMs: START_MS * 2 }

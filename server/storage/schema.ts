@@ -79,8 +79,7 @@ const MIGRATIONS: readonly string[] = [
     count INTEGER NOT NULL,    -- the document's digest at that position
     digest BLOB NOT NULL,
     checksum BLOB NOT NULL,
-    state_vector BLOB NOT NULL,
-    delete_set BLOB NOT NULL,
+    known BLOB NOT NULL,
     fingerprint BLOB NOT NULL,
     content BLOB NOT NULL
   ) STRICT;

@@ -11,18 +11,16 @@ export interface SnapshotRow {
   readonly count: number
   readonly digest: Uint8Array
   readonly checksum: Uint8Array
-  readonly state_vector: Uint8Array
-  readonly delete_set: Uint8Array
+  readonly known: Uint8Array
   readonly fingerprint: Uint8Array
   readonly content: Uint8Array
 }
 
-export const SNAPSHOT_COLUMNS =
-  'document, kind, position, count, digest, checksum, state_vector, delete_set, fingerprint, content'
+export const SNAPSHOT_COLUMNS = 'document, kind, position, count, digest, checksum, known, fingerprint, content'
 
 /** SHA-256 over all columns but the kind (a head becomes a base as it is), cut to 16 bytes. */
 export function snapshotChecksum(row: Omit<SnapshotRow, 'kind' | 'checksum'>): Uint8Array {
-  const blobs = [row.digest, row.state_vector, row.delete_set, row.fingerprint, row.content]
+  const blobs = [row.digest, row.known, row.fingerprint, row.content]
   const sizes = [row.document, row.position, row.count, ...blobs.map((blob) => blob.length)]
   const hash = createHash('sha256').update(Float64Array.from(sizes))
   for (const blob of blobs) hash.update(blob)
@@ -37,8 +35,7 @@ export function readSnapshot(row: SnapshotRow): Snapshot {
   return {
     position: row.position,
     update: row.content,
-    stateVector: row.state_vector,
-    deleteSet: row.delete_set,
+    known: row.known,
     fingerprint: row.fingerprint,
   }
 }

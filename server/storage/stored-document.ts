@@ -10,8 +10,8 @@ export interface Snapshot {
   readonly position: number
   /** A Yjs v1 update with the whole state. */
   readonly update: Uint8Array
-  readonly stateVector: Uint8Array
-  readonly deleteSet: Uint8Array
+  /** What checks of later updates need to know of the state: kept beside it so that a load need not read it all. */
+  readonly known: Uint8Array
   readonly fingerprint: Uint8Array
 }
 

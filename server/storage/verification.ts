@@ -170,7 +170,7 @@ export class Scrubber {
         break
       }
       this.snapshot = row.id
-      bytes += row.content.length + row.state_vector.length + row.delete_set.length
+      bytes += row.content.length + row.known.length
       const reason = damageOf(row)
       if (reason === undefined) continue
       const document = this.selectName.get(row.document)

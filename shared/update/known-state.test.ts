@@ -16,7 +16,12 @@ test('what a document is known to hold is the same from its updates one by one a
       const server = new ByteServer()
       for (const { bytes } of new HonestRoom(people).play(list).messages) server.receive(bytes, 'update')
       const { known, joined } = server
-      for (const other of [KnownState.of(joined), KnownState.of(indexUpdate(joined)), known.copy()]) {
+      for (const other of [
+        KnownState.of(joined),
+        KnownState.of(indexUpdate(joined)),
+        KnownState.decode(known.encode()),
+        known.copy(),
+      ]) {
         expect(other.clocks.encode()).toEqual(known.clocks.encode())
         expect([...other.deleted]).toEqual([...known.deleted])
         expect(other.places.isFlat).toBe(known.places.isFlat)

@@ -1,7 +1,9 @@
 /** Everything that checking updates of a document needs to know of it: kept while it is open, made from its bytes. */
+import { ByteWriter } from '../base/byte-writer.js'
 import type { Checked, Known } from './check.js'
 import { DeleteSet, readDeleteRanges } from './delete-set.js'
 import { Places } from './places.js'
+import { ownMistake, Reader } from './reader.js'
 import { StateVector } from './state-vector.js'
 import { StructReader } from './struct.js'
 import { deletesOf, indexUpdate, type UpdateIndex } from './update-index.js'
@@ -24,6 +26,22 @@ export class KnownState implements Known {
     const deleted = DeleteSet.fromFlat(readDeleteRanges(deletesOf(index)))
     deleted.merge(deletedStructsOf(index))
     return new KnownState(clocks, deleted, Places.of(index))
+  }
+
+  /** Reads what `encode` wrote. Anything else is our own mistake: storage checks its bytes. */
+  static decode(bytes: Uint8Array): KnownState {
+    const reader = new Reader(bytes, ownMistake)
+    const part = (): Uint8Array => bytes.subarray(reader.sized(), reader.position)
+    return new KnownState(StateVector.decode(part()), DeleteSet.decode(part()), Places.decode(part()))
+  }
+
+  encode(): Uint8Array {
+    const writer = new ByteWriter()
+    for (const part of [this.clocks.encode(), this.deleted.encode(), this.places.encode()]) {
+      writer.varUint(part.length)
+      writer.bytes(part)
+    }
+    return writer.finish()
   }
 
   /** Takes in what `checkUpdate` let through. */

@@ -10,8 +10,9 @@
  *
  * Neighbours of ids mostly lie in the same place, so places are kept as runs: a text costs one a client.
  */
+import { ByteWriter } from '../base/byte-writer.js'
 import { Integration } from './integration.js'
-import { badUpdate } from './reader.js'
+import { badUpdate, ownMistake, Reader } from './reader.js'
 import { ANY_VALUES, GC, JSON_VALUES, NONE, STRING, type StructReader } from './struct.js'
 import type { UpdateIndex } from './update-index.js'
 
@@ -47,6 +48,30 @@ export class Places implements PlaceReader {
     const places = new Places()
     places.addAll(placement.runs)
     return places
+  }
+
+  /** Reads what `encode` wrote. */
+  static decode(bytes: Uint8Array): Places {
+    const reader = new Reader(bytes, ownMistake)
+    const places = new Places()
+    for (let left = reader.count(2); left > 0; left--) {
+      const client = reader.varUint()
+      const entries = new Uint32Array(reader.count(1))
+      for (let at = 0; at < entries.length; at++) entries[at] = reader.varUint()
+      places.clients.set(client, { entries, used: entries.length })
+    }
+    return places
+  }
+
+  encode(): Uint8Array {
+    const writer = new ByteWriter()
+    writer.varUint(this.clients.size)
+    for (const [client, { entries, used }] of this.clients) {
+      writer.varUint(client)
+      writer.varUint(used)
+      for (let at = 0; at < used; at++) writer.varUint(entries[at]!)
+    }
+    return writer.finish()
   }
 
   get isFlat(): boolean {

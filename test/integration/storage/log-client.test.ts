@@ -123,8 +123,7 @@ test('snapshots, pruning and scrubbing reach the threads', async () => {
     generation: 0,
     position,
     update: bytes(100_000),
-    stateVector: bytes(3),
-    deleteSet: bytes(4),
+    known: bytes(3),
     fingerprint: bytes(5),
   })
   const ceiling = new Map([[source.origin, source.seq]])
@@ -135,8 +134,7 @@ test('snapshots, pruning and scrubbing reach the threads', async () => {
   expect(loaded.snapshot).toEqual({
     position,
     update: bytes(100_000),
-    stateVector: bytes(3),
-    deleteSet: bytes(4),
+    known: bytes(3),
     fingerprint: bytes(5),
   })
   expect(wordsIn(loaded)).toEqual(['after'])
