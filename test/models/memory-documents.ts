@@ -51,7 +51,7 @@ export class MemoryDocuments implements Documents {
   private readonly options: Required<MemoryDocumentsOptions>
   private readonly kept = new Map<string, Kept>()
   private readonly loads: (() => void)[] = []
-  private readonly computations: (() => void)[] = []
+  private readonly computations: ((code?: ErrorCodeName) => void)[] = []
   private seq = 0
   private isCommitScheduled = false
 
@@ -81,7 +81,12 @@ export class MemoryDocuments implements Documents {
       diff: (stateVector) => {
         const diff = diffOf(kept.durable, stateVector)
         if (this.options.diffs === 'at once') return diff
-        return new Promise((resolve) => this.when(this.options.diffs, this.computations, () => resolve(diff)))
+        return new Promise((resolve, reject) => {
+          this.when(this.options.diffs, this.computations, (code) => {
+            if (code === undefined) resolve(diff)
+            else reject(new CausewayError(code))
+          })
+        })
       },
       update: (request, update, kind) => {
         if (isOpen) this.offer(kept, subscriber, request, update, kind)
@@ -116,6 +121,10 @@ export class MemoryDocuments implements Documents {
 
   computeDiffs(): void {
     for (const compute of this.computations.splice(0)) compute()
+  }
+
+  failDiffs(code: ErrorCodeName): void {
+    for (const compute of this.computations.splice(0)) compute(code)
   }
 
   /** Writes work again. */
@@ -196,9 +205,9 @@ export class MemoryDocuments implements Documents {
     })
   }
 
-  private when(when: 'at once' | 'later' | 'by hand', list: (() => void)[], run: () => void): void {
+  private when<Run extends () => void>(when: 'at once' | 'later' | 'by hand', list: Run[], run: Run): void {
     if (when === 'at once') run()
-    else if (when === 'later') setImmediate(run)
+    else if (when === 'later') setImmediate(() => run())
     else list.push(run)
   }
 

@@ -60,8 +60,9 @@ export async function startServer(options: ServerOptions = {}): Promise<Server> 
     documents,
     authenticate: options.authenticate ?? (async () => ANYBODY),
     origins: options.origins ?? 'any',
-    // Time moves faster here than any peer can answer a ping; tests of dead peers set their own.
-    limits: { pingIntervalMs: 3_600_000, ...options.limits },
+    // Time moves faster here than any peer can answer a ping; tests of dead peers set their own. A peer of bare bytes
+    // answers no close either.
+    limits: { pingIntervalMs: 3_600_000, closeMs: 100, ...options.limits },
     log: { info: log, warn: log, error: log },
     metrics: {
       count: (event, by = 1) => {
@@ -171,11 +172,17 @@ export class RawClient<Message> {
     })
   }
 
-  /** When the server has handled everything sent so far. */
+  /** When the server has handled everything sent so far, or has closed the connection. */
   async settled(): Promise<void> {
-    const answered = once(this.ws, 'pong')
-    this.ws.ping()
-    await answered
+    if (this.ws.readyState === WebSocket.OPEN) {
+      const done = new AbortController()
+      const answered = once(this.ws, 'pong', { signal: done.signal })
+      const closed = once(this.ws, 'close', { signal: done.signal })
+      this.ws.ping()
+      await Promise.race([answered, closed])
+      done.abort()
+      await Promise.allSettled([answered, closed])
+    }
     await immediate()
   }
 }
