@@ -59,31 +59,44 @@ export function checkUpdate(
   mode: 'update' | 'step2',
   limits: UpdateLimits = DEFAULT_UPDATE_LIMITS,
 ): Checked {
-  return keystroke(parsed, known) ?? new Check(parsed, known, mode, limits).result()
+  return keystroke(parsed, known, limits) ?? new Check(parsed, known, mode, limits).result()
 }
 
 const NONE: readonly [] = []
 const NO_DELETES = Uint8Array.of(0)
 
 /** The case that matters for speed: the next structs of one client and nothing else. */
-function keystroke(parsed: ParsedUpdate, known: Known): Checked | undefined {
+function keystroke(parsed: ParsedUpdate, known: Known, limits: UpdateLimits): Checked | undefined {
   const { blocks, references } = parsed
   if (blocks.length !== 1 || parsed.deletes.length > 0 || parsed.isPadded) return undefined
-  if (!parsed.isFlat || !known.places.isFlat) return undefined
-  const { client, clock, clockEnd, hasDeleted } = blocks[0]!
-  if (hasDeleted || known.clocks.get(client) !== clock) return undefined
+  const block = blocks[0]!
+  const { client, clock, clockEnd } = block
+  if (block.hasDeleted || known.clocks.get(client) !== clock) return undefined
   for (let at = 0; at < references.clients.length; at++) {
     if (references.clocks[at]! >= known.clocks.get(references.clients[at]!)) return undefined
   }
-  return {
-    type: 'new',
-    update: parsed.bytes,
-    clocks: [[client, clock, clockEnd]],
-    deletes: NONE,
-    places: NONE,
-    overlaps: NONE,
-    leftover: false,
+  let places: readonly PlaceRun[] = NONE
+  if (!parsed.isFlat || !known.places.isFlat) {
+    const placement = new Placement(known.places, limits.typeDepth)
+    if (placeBlock(placement, parsed.bytes, block, clock).length > 0) return undefined
+    places = placement.runs
   }
+  const clocks: ClockRange[] = [[client, clock, clockEnd]]
+  return { type: 'new', update: parsed.bytes, clocks, deletes: NONE, places, overlaps: NONE, leftover: false }
+}
+
+/** Places a block's structs from `start` on, and returns those that hold several values under one map key. */
+function placeBlock(placement: Placement, bytes: Uint8Array, block: ClientBlock, start: number): DeleteRange[] {
+  const { client, clock, clockEnd, from } = block
+  const reader = new StructReader(bytes, 'checked', from)
+  const several: DeleteRange[] = []
+  for (let at = clock; at < clockEnd; at = reader.clockEnd) {
+    reader.struct(at)
+    if (reader.clockEnd <= start) continue
+    const begin = Math.max(at, start)
+    if (placement.place(client, reader, begin)) several.push([client, begin, reader.clockEnd - begin])
+  }
+  return several
 }
 
 /** What of one client's block is taken. */
@@ -113,12 +126,15 @@ class Check {
     this.known = known
     this.mode = mode
     this.isWhole = !parsed.isPadded
-    if (!parsed.isFlat || !known.places.isFlat) this.placement = new Placement(known.places, limits.typeDepth)
+    const isFlat = parsed.blocks.length === 0 || (parsed.isFlat && known.places.isFlat)
+    if (!isFlat) this.placement = new Placement(known.places, limits.typeDepth)
   }
 
   result(): Checked {
     const { parsed } = this
-    if (!this.placement && this.fits()) for (const block of parsed.blocks) this.takeBlock(block)
+    // To place structs, what they refer to must have been placed.
+    const inAnyOrder = !(this.placement && parsed.isEntangled)
+    if (inAnyOrder && this.fits()) for (const block of parsed.blocks) this.takeBlock(block)
     else this.takeInOrder()
     if (this.missing && this.mode === 'update') return { type: 'gap', missing: this.missing }
     const deletes = this.newDeletes()
@@ -164,6 +180,7 @@ class Check {
         return
       }
     }
+    if (this.placement) this.several.push(...placeBlock(this.placement, this.parsed.bytes, block, start))
     const run = runFrom(block, this.parsed.bytes, start)
     this.taken.push({ from: start, to: clockEnd, run })
     if (hasDeleted) this.noteDeletedStructs(block, start)

@@ -22,6 +22,8 @@ export interface ParsedUpdate extends UpdateIndex {
   readonly structs: number
   /** For each client that structs of *other* clients refer to, the highest clock referred to. */
   readonly references: References
+  /** Some struct refers to one of another client in this update. */
+  readonly isEntangled: boolean
   /** Names of root types given in the update, each once. */
   readonly roots: readonly string[]
   /** Delete ranges as received: client, clock, length, client, clock, length … */
@@ -89,13 +91,15 @@ class UpdateParser extends StructReader {
     if (this.remaining > 0) throw badUpdate('trailing-bytes', this.position)
     const { bytes, blocks } = this
     const references = this.references ?? NO_REFERENCES
-    this.checkOrder({ bytes, blocks, deletesAt }, references)
+    const isEntangled = refersWithin(blocks, references)
+    this.checkOrder({ bytes, blocks, deletesAt }, isEntangled)
     return {
       bytes,
       blocks,
       deletesAt,
       structs: this.structs,
       references,
+      isEntangled,
       roots: this.roots ? [...this.roots] : NO_ROOTS,
       deletes,
       isPadded: this.isPadded,
@@ -192,9 +196,9 @@ class UpdateParser extends StructReader {
    * Refuses structs that wait for each other in a circle, and types too deep inside one another. Both can only be seen
    * in the order of integration, so the structs are read once more, but only where either is possible at all.
    */
-  private checkOrder(index: UpdateIndex, references: References): void {
+  private checkOrder(index: UpdateIndex, isEntangled: boolean): void {
     const mayNest = this.types > this.most.typeDepth
-    if (!mayNest && !refersWithin(index.blocks, references)) return
+    if (!mayNest && !isEntangled) return
     const placement = mayNest ? new Placement(NO_PLACES, this.most.typeDepth) : undefined
     const integration = new Integration(index, 'rest')
     integration.run((run, reader) => placement?.place(run.block.client, reader, reader.clock))

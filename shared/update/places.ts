@@ -150,11 +150,15 @@ function lastStartingUpTo({ entries, used }: Runs, clock: number): number {
 
 /** Finds the places of an update's structs, given in an order in which each comes after what it refers to. */
 export class Placement {
-  /** Runs of the ids placed, those in lists at the top included where others of their client lie elsewhere. */
+  /** Runs of the ids placed, for `Places.addAll`. */
   readonly runs: PlaceRun[] = []
   private readonly known: PlaceReader
   private readonly typeDepth: number
-  private readonly placed = new Places()
+  /** The last run; most updates have only one, and the others are kept from the second on. */
+  private client = NONE
+  private clock = 0
+  private latest: Place = 0
+  private placed: Places | undefined
 
   constructor(known: PlaceReader, typeDepth: number) {
     this.known = known
@@ -169,12 +173,24 @@ export class Placement {
   place(client: number, reader: StructReader, clock: number): boolean {
     const place = this.placeOf(client, reader, clock)
     if (place > 2 * this.typeDepth + 1) throw badUpdate('types-too-deep', reader.from)
-    const before = clock === 0 ? 0 : this.get(client, clock - 1)
-    if (before !== place) this.runs.push([client, clock, place])
-    this.placed.add(client, clock, place)
+    if (client !== this.client || place !== this.latest) {
+      const before = clock === 0 ? 0 : this.get(client, clock - 1)
+      if (before !== place) this.runs.push([client, clock, place])
+      this.begin(client, clock, place)
+    }
     const { content } = reader
     const canBeSeveral = content === ANY_VALUES || content === JSON_VALUES || content === STRING
     return canBeSeveral && (place & 1) === 1 && reader.clockEnd - clock > 1
+  }
+
+  private begin(client: number, clock: number, place: Place): void {
+    if (this.client !== NONE) {
+      this.placed ??= new Places()
+      this.placed.add(this.client, this.clock, this.latest)
+    }
+    this.client = client
+    this.clock = clock
+    this.latest = place
   }
 
   private placeOf(client: number, reader: StructReader, clock: number): Place {
@@ -189,6 +205,7 @@ export class Placement {
   }
 
   private get(client: number, clock: number): Place {
-    return this.placed.find(client, clock) ?? this.known.get(client, clock)
+    if (client === this.client && clock >= this.clock) return this.latest
+    return this.placed?.find(client, clock) ?? this.known.get(client, clock)
   }
 }

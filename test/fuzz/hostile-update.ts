@@ -53,7 +53,7 @@ function composed(random: Random, target: Target): Uint8Array {
   )
   const ordered = [...clients].sort((left, right) => right - left)
   if (random.chance(0.05)) ordered.reverse()
-  const composer = new Composer(random, known)
+  const composer = new Composer(random, known, ordered)
   const blocks = ordered.map((client) => composer.block(client))
   return raw.update(blocks, composer.deletes())
 }
@@ -65,9 +65,13 @@ class Composer {
   /** Types that this update makes, to put things into. */
   private readonly types: raw.Id[] = []
 
-  constructor(random: Random, known: ReadonlyMap<number, number>) {
+  /** Clients that write in this update. */
+  private readonly writers: readonly number[]
+
+  constructor(random: Random, known: ReadonlyMap<number, number>, writers: readonly number[]) {
     this.random = random
     this.ends = new Map(known)
+    this.writers = writers
   }
 
   block(client: number): raw.RawBlock {
@@ -161,6 +165,11 @@ class Composer {
     const { random } = this
     if (clock > 0 && random.chance(0.3)) return [client, clock - 1]
     if (random.chance(0.02)) return [random.pick(STRANGERS), random.pick(WILD)]
+    // What another client writes in this update, earlier or later: chains, and circles.
+    if (this.writers.length > 1 && random.chance(0.15)) {
+      const writer = random.pick(this.writers)
+      if (writer !== client) return [writer, (this.ends.get(writer) ?? 0) + random.below(2)]
+    }
     const clients = [...this.ends].filter(([, end]) => end > 0)
     if (clients.length === 0) return [client, clock]
     const [other, end] = random.pick(clients)
