@@ -11,7 +11,7 @@ const step = fc.oneof(
     fc.constant('varInt' as const),
     fc.oneof(
       integer,
-      integer.map((value) => -value),
+      integer.map((value) => 0 - value),
     ),
   ),
   fc.tuple(
