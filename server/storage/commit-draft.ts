@@ -28,27 +28,38 @@ export class CommitDraft {
   readonly origins: OriginDrafts
   readonly documents = new Map<string, DocumentState>()
   lastDocument: number
-  log: LogRow
+  private position: number
+  private hlc: number
+  private total: number
 
   /** `own`: this process's origin. */
   constructor(committed: Committed, own: OriginId) {
     this.committed = committed
     this.origins = new OriginDrafts(committed.origins, own)
     this.lastDocument = committed.lastDocument
-    this.log = committed.log
+    this.position = committed.log.position
+    this.hlc = committed.log.hlc
+    this.total = committed.log.total
+  }
+
+  /** The end of the log with what was added. */
+  get log(): LogRow {
+    const { position, hlc, total } = this
+    return { ...this.committed.log, position, hlc, total }
   }
 
   /** Adds the next op of the log and returns its row, whose `chain` changes with the next op of that origin. */
   add(op: Op): NewOpRow {
-    const position = this.log.position + 1
+    const position = ++this.position
     const { id: origin, chain } = this.origins.advance(op, position)
     const record = encodeOpRecord(op, this.origins.intern)
     const { document, previous, more } = linkColumns(op.kind === 'open' ? [] : this.touch(op, position, chain))
-    const { seq } = op.dot
-    const total = this.log.total + record.length
-    this.log = { ...this.log, position, hlc: Math.max(this.log.hlc, op.hlc), total }
-    const checksum = checksumOf({ position, document, previous, more, chain, record })
-    return { position, origin, seq, hlc: op.hlc, chain, document, previous, more, checksum, total, record }
+    const { hlc } = op
+    if (hlc > this.hlc) this.hlc = hlc
+    this.total += record.length
+    const { total } = this
+    const checksum = checksumOf(position, document, previous, more, chain, record)
+    return { position, origin, seq: op.dot.seq, hlc, chain, document, previous, more, checksum, total, record }
   }
 
   /** Counts an op in every document that it touches, and links it to the op before it there. */

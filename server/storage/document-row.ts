@@ -85,7 +85,7 @@ export interface DocumentState {
 }
 
 /** The most documents whose rows are kept in memory: some 10 MB. */
-const CACHED_DOCUMENTS = 20_000
+export const CACHED_DOCUMENTS = 20_000
 
 /** Rows as last committed, oldest in the cache first. */
 export class DocumentCache {

@@ -10,6 +10,7 @@ import path from 'node:path'
 import { assert, unreachable } from '../../shared/base/assert.js'
 import { CausewayError } from '../../shared/errors/error.js'
 import type {
+  Backlog,
   CommitFigures,
   Log,
   LogOptions,
@@ -37,9 +38,9 @@ import type { DocumentPage, ListOptions, LoadOptions, SnapshotToSave, StoredDocu
 
 /** What may wait for the disk; a single batch may be larger. */
 export const BACKLOG_BATCHES = 4_096
-export const BACKLOG_BYTES = 64 * 1024 * 1024
+const BACKLOG_BYTES = 64 * 1024 * 1024
 /** Reads that may wait. */
-export const WAITING_READS = 16_384
+const WAITING_READS = 16_384
 
 type Committed = Extract<FromWriter, { type: 'committed' }>
 type OnDone = (error?: CausewayError, figures?: CommitFigures) => void
@@ -95,13 +96,17 @@ class LogClient implements Log {
     return this.found
   }
 
+  get backlog(): Backlog {
+    return { batches: this.pending.length, bytes: this.pendingBytes }
+  }
+
   commit(batch: Uint8Array, onDone: OnDone): void {
     assert(!this.isTellingFailure, 'onDone must not commit while it is told a failure')
     this.refuseWhenOver()
     const bytes = batch.length
     const isFull = this.pending.length >= BACKLOG_BATCHES || this.pendingBytes + bytes > BACKLOG_BYTES
     if (isFull && this.pending.length > 0) {
-      throw new CausewayError('storage/busy', { batches: this.pending.length, bytes: this.pendingBytes })
+      throw new CausewayError('storage/busy', { ...this.backlog })
     }
     const mine = owned(batch)
     this.pending.push({ onDone, bytes })
@@ -148,10 +153,7 @@ class LogClient implements Log {
 
   async stats(): Promise<LogStats> {
     const figures: StoreFigures = await this.write((id) => ({ type: 'figures', id }))
-    return {
-      ...figures,
-      backlog: { batches: this.pending.length, bytes: this.pendingBytes },
-    }
+    return { ...figures, backlog: this.backlog }
   }
 
   close(): Promise<void> {

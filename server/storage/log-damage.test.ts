@@ -143,7 +143,7 @@ describe('a flipped bit in the database file', () => {
         outcomes[loaded.includes('unavailable') ? 'unavailable' : 'harmless']++
         store.close()
       }),
-      { numRuns: 300 },
+      { numRuns: 200 },
     )
     // The test itself is looked at, too: it must have met every outcome.
     expect(Math.min(...Object.values(outcomes))).toBeGreaterThan(0)

@@ -17,7 +17,7 @@ import { asStorageError } from './storage-error.js'
 import type { DocumentPage, ListOptions, LoadOptions, Snapshot, StoredDocument, TailUpdate } from './stored-document.js'
 
 /** The largest page of a listing. */
-export const LIST_LIMIT = 1_000
+const LIST_LIMIT = 1_000
 
 /** What one read may gather: a tail is kept short by snapshots, and this bounds one that was not. */
 const LOAD_LIMIT_BYTES = 512 * 1024 * 1024

@@ -14,7 +14,7 @@ export interface LogRow {
   readonly floorTotal: number
 }
 
-export const EMPTY_LOG: LogRow = { position: 0, hlc: 0, total: 0, floor: 0, floorTotal: 0 }
+const EMPTY_LOG: LogRow = { position: 0, hlc: 0, total: 0, floor: 0, floorTotal: 0 }
 
 const valuesOf = ({ position, hlc, total, floor, floorTotal }: LogRow): number[] => [
   position,

@@ -56,6 +56,8 @@ export interface StoreFigures {
 }
 
 const WITNESS_FILE = 'witness'
+/** Half of what SQLite takes as one value. */
+const SNAPSHOT_LIMIT_BYTES = 500_000_000
 
 /** Room for some hundred small ops: less would let writes resume only to fail again. */
 const PROBE_BYTES = 128 * 1024
@@ -158,11 +160,12 @@ export class LogStore {
   /**
    * Keeps a snapshot, atomically. A base at or above the head is kept as the head, which it then is. One that covers
    * every op of a quarantined document heals it. Throws `document/not-found`, `request/invalid` (older than what is
-   * kept, or not a position of this log), and as `commit`.
+   * kept, or not a position of this log), `document/too-large`, and as `commit`.
    */
   saveSnapshot(snapshot: SnapshotToSave): void {
     this.refuseAfterFailure()
-    const { document: name, generation, position } = snapshot
+    const { document: name, generation, position, update } = snapshot
+    if (update.length > SNAPSHOT_LIMIT_BYTES) throw new CausewayError('document/too-large', { bytes: update.length })
     const state = this.documents.get(name, generation)
     if (!state) throw new CausewayError('document/not-found', { document: name, generation })
     const { floor } = this.log

@@ -83,11 +83,15 @@ export interface PruneReport {
   readonly wanted: readonly { readonly document: string; readonly generation: number; readonly position: number }[]
 }
 
+export interface Backlog {
+  readonly batches: number
+  readonly bytes: number
+}
+
 export interface LogStats {
   /** Last durable position. */
   readonly position: number
-  /** What was handed in and is not answered yet. */
-  readonly backlog: { readonly batches: number; readonly bytes: number }
+  readonly backlog: Backlog
   readonly walBytes: number
   readonly databaseBytes: number
   /** Bytes of op records in the log. */
@@ -105,6 +109,8 @@ export interface ScrubReport {
 
 export interface Log {
   readonly recovered: Recovered
+  /** What was handed in and is not answered yet. */
+  readonly backlog: Backlog
   /**
    * Stores an encoded batch (`encodeOpBatch`), whose bytes then belong to the log, and calls `onDone` in the order of
    * the commits: without an error when it is on disk. When one fails, it and every batch behind it get the same error
@@ -119,7 +125,10 @@ export interface Log {
    * `document/too-expensive`, `storage/busy`, `storage/failed`, with `upTo` also `history/compacted`.
    */
   load(document: string, options?: LoadOptions): Promise<StoredDocument | undefined>
-  /** Replaces the snapshot atomically; an older one than the present is refused with `request/invalid`. */
+  /**
+   * Replaces the snapshot atomically. Rejects with `request/invalid` (older than the present one, or no position of this
+   * log), `document/not-found`, `document/too-large`, and what a commit may fail with.
+   */
   saveSnapshot(snapshot: SnapshotToSave): Promise<void>
   list(options: ListOptions): Promise<DocumentPage>
   /** Writes a little and takes it back: resolves where a commit may succeed again. Rejects as a commit fails. */

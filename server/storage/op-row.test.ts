@@ -34,8 +34,9 @@ test('any single change to a row is damage', () => {
     { document: 4, previous: 0 },
   ])
   const record = Uint8Array.from(encodeOpRecord(typed!, () => 1))
-  const row: OpRow = { ...columns, ...links, record, checksum: 0 }
-  const whole: OpRow = { ...row, checksum: checksumOf(row) }
+  const { document, previous, more } = links
+  const checksum = checksumOf(columns.position, document, previous, more, columns.chain, record)
+  const whole: OpRow = { ...columns, ...links, record, checksum }
   const read = (changed: OpRow): unknown => readOp(changed, () => typed!.dot.origin)
   expect(read(whole)).toEqual(typed)
   const bit = fc.nat({ max: 30 })

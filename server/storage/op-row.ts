@@ -51,9 +51,15 @@ export function computeChain(previous: Uint8Array, op: Op, target: Uint8Array): 
 }
 
 /** CRC of a row, bound to its position. */
-export function checksumOf(row: Pick<OpRow, 'position' | 'chain' | 'record' | keyof LinkColumns>): number {
-  const { position, document, previous, more, chain, record } = row
-  // Pairs of numbers differ in the seed wherever one of them differs by less than 2^32.
+export function checksumOf(
+  position: number,
+  document: number | null,
+  previous: number | null,
+  more: Uint8Array | null,
+  chain: Uint8Array,
+  record: Uint8Array,
+): number {
+  // Numbers that differ by less than 2^32 give different seeds, one by one.
   const seed = (position + Math.imul(document ?? 0, 0x9e3779b1) + Math.imul(previous ?? 0, 0x85ebca6b)) >>> 0
   const crc = crc32(record, crc32(chain, seed))
   return more ? crc32(more, crc) : crc
@@ -61,11 +67,12 @@ export function checksumOf(row: Pick<OpRow, 'position' | 'chain' | 'record' | ke
 
 const NO_LINKS: LinkColumns = { document: null, previous: null, more: null }
 
-export function linkColumns([first, ...others]: readonly Link[]): LinkColumns {
+export function linkColumns(links: readonly Link[]): LinkColumns {
+  const first = links[0]
   if (!first) return NO_LINKS
-  if (others.length === 0) return { document: first.document, previous: first.previous, more: null }
+  if (links.length === 1) return { document: first.document, previous: first.previous, more: null }
   const encoder = encoding.createEncoder()
-  for (const { document, previous } of others) {
+  for (const { document, previous } of links.slice(1)) {
     encoding.writeVarUint(encoder, document)
     encoding.writeVarUint(encoder, previous)
   }
@@ -90,8 +97,9 @@ export function linksOf({ document, previous, more }: LinkColumns): Link[] {
 
 /** The op of a row whose checksum and columns agree with its record. Throws `DamageError`. */
 export function readOp(row: OpRow, originOf: (number: number) => OriginId): Op {
-  const { position, record } = row
-  if (checksumOf(row) !== row.checksum) throw new DamageError('checksum of an op does not match', position)
+  const { position, document, previous, more, chain, record } = row
+  if (checksumOf(position, document, previous, more, chain, record) !== row.checksum)
+    throw new DamageError('checksum of an op does not match', position)
   let op: Op
   try {
     op = decodeOpRecord(record, originOf)

@@ -284,6 +284,6 @@ test('whatever is pruned, documents are as they were written, and history is rig
         log.store.close()
       }
     }),
-    { numRuns: 40 },
+    { numRuns: 25 },
   )
 }, 60_000)

@@ -29,7 +29,7 @@ import { DamageError } from './sqlite-values.js'
 /** Ops that one call looks at: commits wait for it. */
 export const PRUNE_SLICE_OPS = 1_000
 /** Documents that one call names as holding the cut back. */
-export const PRUNE_WANTED_LIMIT = 100
+const PRUNE_WANTED_LIMIT = 100
 
 /** Beyond this many times the budget, history gives way. */
 const HARD_FACTOR = 2

@@ -75,6 +75,17 @@ test('a second process is refused while the first lives, and served as soon as i
   expect(await storedWords()).toBeGreaterThanOrEqual(lastStored(writer))
 })
 
+test('the lock outlives a refused attempt of the process that holds it', async () => {
+  const log = await open()
+  await expect(open()).rejects.toMatchObject({ code: 'storage/in-use' })
+  const other = start(1)
+  await other.ended
+  expect(other.lines).toEqual(['refused storage/in-use'])
+  await log.close()
+  const next = start(1)
+  expect(await next.ended).toBe(0)
+})
+
 describe('a disk that reports an error at fsync', () => {
   test('fails every commit from then on, and what was acknowledged before is there', async (context) => {
     if (!canTrace()) context.skip('needs strace, and the right to use it')
