@@ -1,6 +1,6 @@
 /**
- * The shell around `Replica`: loads and unloads documents, performs the core's effects with the log and the document
- * workers, and hands what became durable to subscribers. It holds no rule of its own about updates.
+ * The shell around `Replica`: performs the core's effects with the log and the document workers, and hands what became
+ * durable to subscribers. It holds no rule of its own about updates.
  */
 import { assert, unreachable } from '../../shared/base/assert.js'
 import type { Dot } from '../../shared/clock/dot.js'
@@ -8,16 +8,8 @@ import { hybridTimeToMs } from '../../shared/clock/hybrid-clock.js'
 import type { VersionVector } from '../../shared/clock/version-vector.js'
 import { asCausewayError, CausewayError } from '../../shared/errors/error.js'
 import { checkDocumentName } from '../../shared/protocol/document-name.js'
-import { checkUpdate } from '../../shared/update/check.js'
-import { diffUpdate } from '../../shared/update/diff.js'
-import { joinIndexed } from '../../shared/update/join.js'
-import { KnownState } from '../../shared/update/known-state.js'
-import { parseUpdate } from '../../shared/update/parse.js'
-import { StateVector } from '../../shared/update/state-vector.js'
-import { indexUpdate, type UpdateIndex } from '../../shared/update/update-index.js'
 import type { DocumentWorkers } from '../document/pool.js'
 import type {
-  Acknowledgement,
   DeliveredBatch,
   DocumentBytes,
   DocumentListing,
@@ -26,63 +18,20 @@ import type {
   Subscriber,
   Subscription,
 } from '../replica/documents.js'
-import type { LoadedDocument, OpenDocument } from '../replica/open-document.js'
-import type { ReceivedPart, Replica, ReplicaEffect, ReplicaInput, Source } from '../replica/replica.js'
+import type { OpenDocument } from '../replica/open-document.js'
+import type { ReceivedPart, Replica, ReplicaEffect, ReplicaInput } from '../replica/replica.js'
 import type { Log } from '../storage/log.js'
-import type { StoredDocument } from '../storage/stored-document.js'
 import { type Committed, Committer } from './committer.js'
+import { Joins } from './joins.js'
 import type { Histogram, Metrics } from './metrics.js'
+import { type Entry, OpenDocuments } from './open-documents.js'
+import { type HostSource, HostSubscription, type Lane, type SubscriptionHost } from './subscription.js'
 
-/** Where answers go: one subscription, or one submitted request. */
-interface Lane {
-  acknowledge(request: number, dot: Dot | undefined, acknowledgement: Acknowledgement): void
-  refuse(request: number, error: CausewayError): void
-  resync(): void
-}
+/** Deadline of an `onLoad` hook. */
+const ON_LOAD_MS = 10_000
 
-interface HostSource extends Source {
-  readonly lane: Lane
-  readonly request: number
-}
-
-interface Entry {
-  readonly name: string
-  readonly subscriptions: Set<HostSubscription>
-  document: OpenDocument | undefined
-  loading: Promise<OpenDocument> | undefined
-  /** Requests that need it to stay open. */
-  pins: number
-  lastUsedMs: number
-  joined: Joined | undefined
-}
-
-/** Snapshot and tail as one update, kept for a moment for those who join next. */
-interface Joined {
-  readonly snapshot: Uint8Array | undefined
-  readonly tailLength: number
-  readonly index: UpdateIndex
-  readonly usedAtMs: number
-}
-
-export interface DocumentHostLimits {
-  /** Bytes of documents kept open without a subscriber; the least recently used go first. */
-  readonly openBytes: number
-  readonly openDocuments: number
-  /** A document nobody uses is closed after this long. */
-  readonly idleMs: number
-  /** Diffs of more bytes than this are computed in a worker. */
-  readonly inlineDiffBytes: number
-  /** Deadline of an `onLoad` hook. */
-  readonly onLoadMs: number
-}
-
-const DEFAULT_LIMITS: DocumentHostLimits = {
-  openBytes: 256 * 1024 * 1024,
-  openDocuments: 10_000,
-  idleMs: 60_000,
-  inlineDiffBytes: 64 * 1024,
-  onLoadMs: 10_000,
-}
+/** How often a failed disk is probed for being writable again. */
+const PROBE_MS = 500
 
 export interface DocumentHooks {
   /** First content of a document that was never written: a Yjs v1 update, or nothing. */
@@ -90,15 +39,6 @@ export interface DocumentHooks {
   /** After an update became durable; called in delivery order, never awaited. */
   readonly onChange?: (change: { document: string; dot: Dot; update: Uint8Array }) => void
 }
-
-/** An update that holds nothing. */
-const NOTHING = indexUpdate(Uint8Array.of(0, 0))
-
-/** How long the bytes of a join are kept for the next one. */
-const KEEP_JOINED_MS = 2_000
-
-/** How often a failed disk is probed for being writable again. */
-const PROBE_MS = 500
 
 /** Stable event names of what the log is told. */
 export type HostFailure =
@@ -110,57 +50,70 @@ export type HostFailure =
   | 'storage/commit-failed'
   | 'transport/subscriber-failed'
 
-export class DocumentHost implements Documents {
+export class DocumentHost implements Documents, SubscriptionHost {
   private readonly replica: Replica<HostSource>
   private readonly log: Log
   private readonly workers: DocumentWorkers
-  private readonly limits: DocumentHostLimits
   private readonly hooks: DocumentHooks
   private readonly metrics: Metrics
   private readonly onFailure: (event: HostFailure, error: unknown) => void
+  private readonly onFatal: (error: CausewayError) => void
   private readonly now: () => number
   private readonly monotonicMs: () => number
-  private readonly onFatal: (error: CausewayError) => void
   private readonly committer: Committer
-  private readonly entries = new Map<string, Entry>()
-  private readonly joinedEntries = new Set<Entry>()
+  private readonly open: OpenDocuments
+  private readonly joins: Joins
   private isDraining = false
-  private probing = false
+  private isProbing = false
   private probedAtMs = 0
 
   constructor(options: {
     replica: Replica<HostSource>
     log: Log
     workers: DocumentWorkers
+    hooks?: DocumentHooks
+    metrics: Metrics
+    /** Wall clock. */
     now: () => number
     monotonicMs: () => number
-    hooks?: DocumentHooks
-    limits?: Partial<DocumentHostLimits>
-    metrics: Metrics
     /** Something went wrong that no caller is told of in full. */
     onFailure: (event: HostFailure, error: unknown) => void
+    /** The process must end. */
     onFatal: (error: CausewayError) => void
   }) {
-    this.replica = options.replica
-    this.log = options.log
-    this.workers = options.workers
-    this.now = options.now
-    this.monotonicMs = options.monotonicMs
+    const { replica, log, workers, now, monotonicMs } = options
+    this.replica = replica
+    this.log = log
+    this.workers = workers
     this.hooks = options.hooks ?? {}
-    this.limits = { ...DEFAULT_LIMITS, ...options.limits }
     this.metrics = options.metrics
     this.onFailure = options.onFailure
     this.onFatal = options.onFatal
-    this.committer = new Committer({
-      log: options.log,
-      monotonicMs: options.monotonicMs,
-      onCommitted: (committed) => {
-        const { seq, position } = committed
-        this.measure(committed)
-        this.timed(this.metrics.ingestSeconds.deliver, () =>
-          this.step({ type: 'committed', seq, position, nowMs: this.now() }),
-        )
+    this.now = now
+    this.monotonicMs = monotonicMs
+    this.open = new OpenDocuments({
+      now,
+      load: (name) => this.waiting('document-load', () => log.load(name)),
+      onLoaded: (loaded) => {
+        this.step({ type: 'document-loaded', loaded })
+        const document = replica.document(loaded.name)
+        assert(document, 'a loaded document is open')
+        return document
       },
+      seed: (name) => this.seed(name),
+      isQuiet: (document) => replica.isQuiet(document),
+      onUnload: (document) => this.step({ type: 'document-unloaded', document: document.name }),
+      onFailure: (error) => this.onFailure('document/load-failed', error),
+    })
+    this.joins = new Joins({
+      now,
+      diffInWorker: (whole, stateVector) =>
+        this.waiting('diff', () => workers.diff({ snapshot: whole, tail: [] }, stateVector)),
+    })
+    this.committer = new Committer({
+      log,
+      monotonicMs,
+      onCommitted: (committed) => this.committed(committed),
       onFailed: (error) => {
         this.onFailure('storage/commit-failed', error)
         this.step({ type: 'commit-failed', error })
@@ -187,10 +140,10 @@ export class DocumentHost implements Documents {
   subscribe(name: string, subscriber: Subscriber): Subscription {
     checkDocumentName(name)
     if (this.isDraining) throw new CausewayError('cell/draining')
-    const entry = this.entry(name)
+    const entry = this.open.entry(name)
     const subscription = new HostSubscription(this, entry, subscriber)
     entry.subscriptions.add(subscription)
-    this.opened(entry).then(
+    this.open.opened(entry).then(
       () => subscription.attach(),
       (error: unknown) => subscription.end(asCausewayError(error)),
     )
@@ -199,13 +152,14 @@ export class DocumentHost implements Documents {
 
   async submit(parts: readonly { readonly document: string; readonly update: Uint8Array }[]): Promise<Submitted> {
     if (this.isDraining) throw new CausewayError('cell/draining')
-    const entries = parts.map(({ document }) => {
-      checkDocumentName(document)
-      return this.entry(document)
-    })
-    assert(new Set(entries).size === entries.length, 'a transaction names each document once')
-    return await this.pinned(entries, async () => {
-      await Promise.all(entries.map((entry) => this.opened(entry)))
+    for (const { document } of parts) checkDocumentName(document)
+    const names = new Set(parts.map(({ document }) => document))
+    if (names.size < parts.length || parts.length === 0) {
+      throw new CausewayError('request/invalid', { reason: 'a transaction names each document once' })
+    }
+    const entries = parts.map(({ document }) => this.open.entry(document))
+    return await this.open.pinned(entries, async () => {
+      await Promise.all(entries.map((entry) => this.open.opened(entry)))
       const dot = await this.store(parts.map((part) => ({ ...part, kind: 'update' as const })))
       return { dot, acknowledged: 'majority', replicas: 1, clock: this.replica.vector }
     })
@@ -213,9 +167,9 @@ export class DocumentHost implements Documents {
 
   async read(name: string): Promise<DocumentBytes> {
     checkDocumentName(name)
-    const entry = this.entry(name)
-    return await this.pinned([entry], async () => {
-      const document = await this.opened(entry)
+    const entry = this.open.entry(name)
+    return await this.open.pinned([entry], async () => {
+      const document = await this.open.opened(entry)
       if (!document.exists) throw new CausewayError('document/not-found', { document: name })
       return {
         name,
@@ -241,21 +195,9 @@ export class DocumentHost implements Documents {
   tick(): void {
     const nowMs = this.now()
     this.step({ type: 'tick', nowMs })
-    this.dropJoined(nowMs)
-    this.closeIdle(nowMs)
-    if (!this.replica.isWritable && !this.probing && nowMs - this.probedAtMs >= PROBE_MS) {
-      this.probing = true
-      this.probedAtMs = nowMs
-      this.log.probe().then(
-        () => {
-          this.probing = false
-          this.step({ type: 'writable-again' })
-        },
-        () => {
-          this.probing = false
-        },
-      )
-    }
+    this.joins.tick(nowMs)
+    this.open.tick(nowMs)
+    if (!this.replica.isWritable && !this.isProbing && nowMs - this.probedAtMs >= PROBE_MS) this.probe(nowMs)
   }
 
   /** Resolves when nothing accepted so far waits for the disk. */
@@ -271,131 +213,38 @@ export class DocumentHost implements Documents {
 
   // --- used by subscriptions ------------------------------------------------------------------------------------
 
-  receive(source: HostSource, part: ReceivedPart): void {
-    const startedAtMs = this.monotonicMs()
-    this.step({ type: 'updates-received', source, parts: [part], nowMs: this.now() })
-    this.metrics.ingestSeconds.check.observe((this.monotonicMs() - startedAtMs) / 1000)
+  receive(source: HostSource, document: string, update: Uint8Array, kind: 'update' | 'step2'): void {
+    this.timed(this.metrics.ingestSeconds.check, () =>
+      this.step({ type: 'updates-received', source, parts: [{ document, update, kind }], nowMs: this.now() }),
+    )
+  }
+
+  diff(entry: Entry, stateVector: Uint8Array): Uint8Array | Promise<Uint8Array> {
+    assert(entry.document, 'diff of a document that is not open')
+    return this.joins.diff(entry.document, stateVector)
   }
 
   release(subscription: HostSubscription): void {
-    const { entry } = subscription
-    entry.subscriptions.delete(subscription)
-    entry.lastUsedMs = this.now()
-    if (entry.subscriptions.size === 0 && entry.document !== undefined && !entry.document.exists) this.closeEntry(entry)
+    subscription.entry.subscriptions.delete(subscription)
+    this.open.unused(subscription.entry)
   }
 
-  /** The durable document beyond `stateVector`: at once where that is cheap, else from a worker. */
-  diff(entry: Entry, encodedStateVector: Uint8Array): Uint8Array | Promise<Uint8Array> {
-    const document = entry.document
-    assert(document, 'diff of a document that is not open')
-    const stateVector = StateVector.decode(encodedStateVector)
-    if (document.tail.length === 0 && document.snapshot !== undefined && stateVector.size === 0)
-      return document.snapshot
-    const joined = this.join(entry, document)
-    if (stateVector.size === 0) return joined.bytes
-    // Blocks that are wanted or known whole are copied or left out; only those cut inside are read struct by struct.
-    const bytesToRead = joined.blocks.reduce((sum, { client, clock, clockEnd, from, to }) => {
-      const known = stateVector.get(client)
-      return known > clock && known < clockEnd ? sum + to - from : sum
-    }, 0)
-    if (bytesToRead <= this.limits.inlineDiffBytes) return diffUpdate(joined, stateVector)
-    return this.waiting('diff', () => this.workers.diff({ snapshot: joined.bytes, tail: [] }, encodedStateVector))
+  subscriberFailed(error: unknown): void {
+    this.onFailure('transport/subscriber-failed', error)
   }
 
-  /** The whole durable document as one update; a join after further edits only adds them. */
-  private join(entry: Entry, document: OpenDocument): UpdateIndex {
-    const { snapshot, tail } = document
-    const known = entry.joined?.snapshot === snapshot ? entry.joined : undefined
-    let index = known?.index
-    if (index === undefined || known?.tailLength !== tail.length) {
-      const updates = tail.slice(known?.tailLength ?? 0).map(({ update }) => indexUpdate(update))
-      const base = index ?? (snapshot === undefined ? undefined : indexUpdate(snapshot))
-      if (base !== undefined) updates.unshift(base)
-      index = updates.length === 0 ? NOTHING : joinIndexed(updates)
-    }
-    entry.joined = { snapshot, tailLength: tail.length, index, usedAtMs: this.now() }
-    this.joinedEntries.add(entry)
-    return index
-  }
-
-  private dropJoined(nowMs: number): void {
-    for (const entry of this.joinedEntries) {
-      if (entry.joined !== undefined && nowMs - entry.joined.usedAtMs < KEEP_JOINED_MS) continue
-      entry.joined = undefined
-      this.joinedEntries.delete(entry)
-    }
-  }
-
-  // --- opening and closing --------------------------------------------------------------------------------------
-
-  private entry(name: string): Entry {
-    let entry = this.entries.get(name)
-    if (entry === undefined) {
-      entry = {
-        name,
-        subscriptions: new Set(),
-        document: undefined,
-        loading: undefined,
-        pins: 0,
-        lastUsedMs: this.now(),
-        joined: undefined,
-      }
-      this.entries.set(name, entry)
-    }
-    return entry
-  }
-
-  private async pinned<T>(entries: readonly Entry[], work: () => Promise<T>): Promise<T> {
-    for (const entry of entries) entry.pins++
-    try {
-      return await work()
-    } finally {
-      for (const entry of entries) {
-        entry.pins--
-        entry.lastUsedMs = this.now()
-        if (this.isUnused(entry) && (entry.document === undefined || !entry.document.exists)) this.closeEntry(entry)
-      }
-    }
-  }
-
-  private opened(entry: Entry): Promise<OpenDocument> {
-    // While it loads, a document that is there already may still wait for its first content.
-    if (entry.loading === undefined && entry.document !== undefined) return Promise.resolve(entry.document)
-    entry.loading ??= this.load(entry).finally(() => {
-      entry.loading = undefined
-    })
-    return entry.loading
-  }
-
-  private async load(entry: Entry): Promise<OpenDocument> {
-    let stored: StoredDocument | undefined
-    try {
-      stored = await this.waiting('document-load', () => this.log.load(entry.name))
-    } catch (error) {
-      this.onFailure('document/load-failed', error)
-      this.forget(entry)
-      throw error instanceof CausewayError
-        ? error
-        : new CausewayError('document/unavailable', { document: entry.name }, { cause: error })
-    }
-    const loaded = stored === undefined ? emptyDocument(entry.name) : await fromStored(stored)
-    this.step({ type: 'document-loaded', loaded })
-    const document = this.replica.document(entry.name)
-    assert(document, 'a loaded document is open')
-    entry.document = document
-    if (stored === undefined && this.hooks.onLoad !== undefined) await this.seed(entry, this.hooks.onLoad)
-    return document
-  }
+  // --- writing --------------------------------------------------------------------------------------------------
 
   /** Content that an embedder has for a document never written here. A failing hook refuses the load: nobody is shown an empty document in its place. */
-  private async seed(entry: Entry, onLoad: NonNullable<DocumentHooks['onLoad']>): Promise<void> {
+  private async seed(name: string): Promise<void> {
+    const { onLoad } = this.hooks
+    if (onLoad === undefined) return
     try {
-      const update = await withDeadline(onLoad(entry.name), this.limits.onLoadMs)
-      if (update !== undefined) await this.store([{ document: entry.name, update, kind: 'update' }])
+      const update = await withDeadline(onLoad(name), ON_LOAD_MS)
+      if (update !== undefined) await this.store([{ document: name, update, kind: 'update' }])
     } catch (error) {
       this.onFailure('hook/on-load-failed', error)
-      this.forget(entry)
-      throw new CausewayError('document/unavailable', { document: entry.name }, { cause: error })
+      throw new CausewayError('document/unavailable', { document: name }, { cause: error })
     }
   }
 
@@ -410,51 +259,31 @@ export class DocumentHost implements Documents {
     })
   }
 
-  private isUnused(entry: Entry): boolean {
-    return entry.subscriptions.size === 0 && entry.pins === 0 && entry.loading === undefined
-  }
-
-  private closeEntry(entry: Entry): void {
-    if (this.isUnused(entry)) this.forget(entry)
-  }
-
-  private forget(entry: Entry): void {
-    if (this.entries.get(entry.name) !== entry) return
-    if (entry.document !== undefined) {
-      if (!this.replica.isQuiet(entry.document)) return
-      this.step({ type: 'document-unloaded', document: entry.name })
-      entry.document = undefined
-    }
-    this.entries.delete(entry.name)
-  }
-
-  private closeIdle(nowMs: number): void {
-    const unused: Entry[] = []
-    let bytes = 0
-    for (const entry of this.entries.values()) {
-      bytes += entry.document?.bytes ?? 0
-      if (!this.isUnused(entry)) continue
-      if (nowMs - entry.lastUsedMs >= this.limits.idleMs) this.closeEntry(entry)
-      else unused.push(entry)
-    }
-    if (bytes <= this.limits.openBytes && this.entries.size <= this.limits.openDocuments) return
-    unused.sort((left, right) => left.lastUsedMs - right.lastUsedMs)
-    for (const entry of unused) {
-      if (bytes <= this.limits.openBytes && this.entries.size <= this.limits.openDocuments) return
-      bytes -= entry.document?.bytes ?? 0
-      this.closeEntry(entry)
-    }
-  }
-
-  // --- figures --------------------------------------------------------------------------------------------------
-
-  private measure({ ops, waitedMs, tookMs, figures }: Committed): void {
+  private committed(committed: Committed): void {
+    const { seq, position, ops, waitedMs, tookMs, figures } = committed
     const { ingestSeconds, fsyncSeconds, batchOps } = this.metrics
     ingestSeconds.queue.observe(waitedMs / 1000)
     ingestSeconds.commit.observe(tookMs / 1000)
     fsyncSeconds.observe(figures.transaction.syncMs / 1000)
     batchOps.observe(ops)
+    this.timed(ingestSeconds.deliver, () => this.step({ type: 'committed', seq, position, nowMs: this.now() }))
   }
+
+  private probe(nowMs: number): void {
+    this.isProbing = true
+    this.probedAtMs = nowMs
+    this.log
+      .probe()
+      .then(
+        () => this.step({ type: 'writable-again' }),
+        () => {}, // still full: asked again at the next probe
+      )
+      .finally(() => {
+        this.isProbing = false
+      })
+  }
+
+  // --- figures --------------------------------------------------------------------------------------------------
 
   private timed(histogram: Histogram, work: () => void): void {
     const startedAtMs = this.monotonicMs()
@@ -515,7 +344,7 @@ export class DocumentHost implements Documents {
   }
 
   private deliver(document: OpenDocument, updates: DeliveredBatch['updates']): void {
-    const entry = this.entries.get(document.name)
+    const entry = this.open.get(document.name)
     assert(entry, 'an open document has an entry')
     const batch: DeliveredBatch = { document: document.name, updates, frames: new Map() }
     for (const subscription of entry.subscriptions) subscription.deliver(batch)
@@ -532,14 +361,16 @@ export class DocumentHost implements Documents {
 
   private async compareContent(effect: Extract<ReplicaEffect<HostSource>, { type: 'compare-content' }>): Promise<void> {
     const { document, lane, update, overlaps } = effect
-    let agrees = false
+    let verdict: 'agrees' | 'differs' | CausewayError
     try {
       const content = { snapshot: undefined, tail: document.acceptedContent }
-      agrees = await this.waiting('content-check', () => this.workers.agrees(content, update, overlaps))
+      const agrees = await this.waiting('content-check', () => this.workers.agrees(content, update, overlaps))
+      verdict = agrees ? 'agrees' : 'differs'
     } catch (error) {
       this.onFailure('document/content-check-failed', error)
+      verdict = asCausewayError(error)
     }
-    this.step({ type: 'content-compared', document: document.name, lane, agrees, nowMs: this.now() })
+    this.step({ type: 'content-compared', document: document.name, lane, verdict, nowMs: this.now() })
   }
 
   private async compact(document: OpenDocument, tailCount: number): Promise<void> {
@@ -557,134 +388,6 @@ export class DocumentHost implements Documents {
       fingerprint: Buffer.from(compacted.fingerprint, 'hex'),
     })
     this.step({ type: 'compacted', document: document.name, snapshot: compacted.update, tailCount })
-  }
-
-  /** Reports a subscriber that threw: a mistake of ours that must not reach the others. */
-  subscriberFailed(error: unknown): void {
-    this.onFailure('transport/subscriber-failed', error)
-  }
-}
-
-class HostSubscription implements Subscription, Lane {
-  readonly entry: Entry
-  private readonly host: DocumentHost
-  private readonly subscriber: Subscriber
-  private state: 'opening' | 'attached' | 'closed' = 'opening'
-
-  constructor(host: DocumentHost, entry: Entry, subscriber: Subscriber) {
-    this.host = host
-    this.entry = entry
-    this.subscriber = subscriber
-  }
-
-  get document(): string {
-    return this.entry.name
-  }
-
-  stateVector(): Uint8Array {
-    return this.open().known.clocks.encode()
-  }
-
-  diff(stateVector: Uint8Array): Uint8Array | Promise<Uint8Array> {
-    this.open()
-    return this.host.diff(this.entry, stateVector)
-  }
-
-  update(request: number, update: Uint8Array, kind: 'update' | 'step2'): void {
-    this.open()
-    this.host.receive({ lane: this, request }, { document: this.entry.name, update, kind })
-  }
-
-  close(): void {
-    if (this.state === 'closed') return
-    this.state = 'closed'
-    this.host.release(this)
-  }
-
-  attach(): void {
-    if (this.state !== 'opening') return
-    this.state = 'attached'
-    this.tell(() => this.subscriber.attached())
-  }
-
-  end(error: CausewayError): void {
-    if (this.state === 'closed') return
-    this.close()
-    this.tell(() => this.subscriber.closed(error))
-  }
-
-  deliver(batch: DeliveredBatch): void {
-    if (this.state !== 'attached') return
-    try {
-      this.subscriber.deliver(batch)
-    } catch (error) {
-      this.host.subscriberFailed(error)
-      this.end(asCausewayError(error))
-    }
-  }
-
-  acknowledge(request: number, _dot: Dot | undefined, acknowledgement: Acknowledgement): void {
-    if (this.state === 'attached') this.tell(() => this.subscriber.acknowledge(request, acknowledgement))
-  }
-
-  refuse(request: number, error: CausewayError): void {
-    if (this.state === 'attached') this.tell(() => this.subscriber.refuse(request, error))
-  }
-
-  resync(): void {
-    if (this.state === 'attached') this.tell(() => this.subscriber.resync())
-  }
-
-  private open(): OpenDocument {
-    assert(
-      this.state === 'attached' && this.entry.document !== undefined,
-      'a subscription is used before it is attached',
-    )
-    return this.entry.document
-  }
-
-  private tell(call: () => void): void {
-    try {
-      call()
-    } catch (error) {
-      this.host.subscriberFailed(error)
-      this.end(asCausewayError(error))
-    }
-  }
-}
-
-function emptyDocument(name: string): LoadedDocument {
-  return {
-    name,
-    generation: 0,
-    known: new KnownState(),
-    snapshot: undefined,
-    tail: [],
-    clock: {},
-  }
-}
-
-/** Updates parsed before other work gets a turn. */
-const PARSE_SLICE = 1_000
-
-async function fromStored(stored: StoredDocument): Promise<LoadedDocument> {
-  const { snapshot } = stored
-  const known = snapshot ? KnownState.decode(snapshot.known) : new KnownState()
-  let count = 0
-  for (const { update } of stored.tail) {
-    if (++count % PARSE_SLICE === 0) await new Promise((resolve) => setImmediate(resolve))
-    const checked = checkUpdate(parseUpdate(update), known, 'update')
-    if (checked.type !== 'new')
-      throw new CausewayError('storage/damaged', { document: stored.name, reason: checked.type })
-    known.add(checked)
-  }
-  return {
-    name: stored.name,
-    generation: stored.generation,
-    known,
-    snapshot: snapshot?.update,
-    tail: stored.tail.map(({ position, dot, update }) => ({ position, dot, update })),
-    clock: stored.clock,
   }
 }
 

@@ -116,7 +116,7 @@ describe('persist before show', () => {
     const asked = again[0]
     if (asked?.type !== 'compare-content') throw new Error('no comparison was asked for')
     expect(
-      world.step({ type: 'content-compared', document: 'd', lane: asked.lane, agrees: true, nowMs: 1_000 }),
+      world.step({ type: 'content-compared', document: 'd', lane: asked.lane, verdict: 'agrees', nowMs: 1_000 }),
     ).toEqual([])
     const answers = world.commitAll().filter((effect) => effect.type === 'acknowledge')
     expect(answers.map((effect) => [effect.source.name, effect.echo])).toEqual([
@@ -259,7 +259,7 @@ describe('ingest', () => {
     const asked = world.send(liar.insert(0, 'BBB'), { from: source('lie') })
     expect(types(asked)).toEqual(['compare-content'])
     expect(world.send(client(9).insert(0, 'q'), { from: source('behind') })).toEqual([])
-    const effects = world.step({ type: 'content-compared', document: 'd', lane, agrees: false, nowMs: 1 })
+    const effects = world.step({ type: 'content-compared', document: 'd', lane, verdict: 'differs', nowMs: 1 })
     expect(refusals(effects)).toEqual(['document/equivocation'])
     expect(types(effects)).toEqual(['refuse', 'append'])
   })

@@ -65,7 +65,8 @@ export type ReplicaInput<S extends Source> =
       readonly type: 'content-compared'
       readonly document: string
       readonly lane: object
-      readonly agrees: boolean
+      /** An error: it could not be compared. */
+      readonly verdict: 'agrees' | 'differs' | CausewayError
       readonly nowMs: number
     }
   /** Ops up to `seq` are on disk, that one at `position` and those before it just before. */
@@ -229,7 +230,7 @@ export class Replica<S extends Source> {
         this.receive(input.source, input.parts, input.nowMs, effects)
         break
       case 'content-compared':
-        this.resume(this.loaded(input.document), input.lane, input.agrees, input.nowMs, effects)
+        this.resume(this.loaded(input.document), input.lane, input.verdict, input.nowMs, effects)
         break
       case 'committed':
         this.commit(input.seq, input.position, input.nowMs, effects)
@@ -434,7 +435,7 @@ export class Replica<S extends Source> {
   private resume(
     document: OpenDocument,
     lane: object,
-    agrees: boolean,
+    verdict: 'agrees' | 'differs' | CausewayError,
     nowMs: number,
     effects: ReplicaEffect<S>[],
   ): void {
@@ -443,13 +444,14 @@ export class Replica<S extends Source> {
     if (lanes === undefined || waiting === undefined) return // a failed commit emptied the lane meanwhile
     const head = waiting.queue[0]
     assert(head, 'a lane under check has a first request')
-    if (!agrees) {
-      const error = new CausewayError('document/equivocation', { document: document.name })
+    if (verdict !== 'agrees') {
+      const error =
+        verdict === 'differs' ? new CausewayError('document/equivocation', { document: document.name }) : verdict
       effects.push({ type: 'refuse', source: head.source, error })
     }
     waiting.compared = waiting.asked
     this.leaveCheck(document, lanes, lane)
-    if (agrees) this.judge(head.source, head.parts, waiting.compared, nowMs, effects)
+    if (verdict === 'agrees') this.judge(head.source, head.parts, waiting.compared, nowMs, effects)
     // What came behind it on the same lane, up to the next one that needs a check of its own.
     for (const next of waiting.queue.slice(1)) this.receive(next.source, next.parts, nowMs, effects)
   }

@@ -1,0 +1,166 @@
+/**
+ * Which documents are open: loaded on demand, once however many want it, kept while somebody uses them, and for a while
+ * after within a budget. A document that was never written is let go of at once, so that names cost nothing.
+ */
+import { assert } from '../../shared/base/assert.js'
+import { CausewayError } from '../../shared/errors/error.js'
+import { checkUpdate } from '../../shared/update/check.js'
+import { KnownState } from '../../shared/update/known-state.js'
+import { parseUpdate } from '../../shared/update/parse.js'
+import type { LoadedDocument, OpenDocument } from '../replica/open-document.js'
+import type { StoredDocument } from '../storage/stored-document.js'
+import type { HostSubscription } from './subscription.js'
+
+/** A document that somebody wants, loaded or about to be. */
+export interface Entry {
+  readonly name: string
+  readonly subscriptions: Set<HostSubscription>
+  document: OpenDocument | undefined
+  loading: Promise<OpenDocument> | undefined
+  /** Requests that need it to stay open. */
+  pins: number
+  lastUsedMs: number
+}
+
+export interface OpenDocumentsOptions {
+  readonly now: () => number
+  readonly load: (name: string) => Promise<StoredDocument | undefined>
+  /** Makes a loaded document known to the replica. */
+  readonly onLoaded: (loaded: LoadedDocument) => OpenDocument
+  /** First content of a document that was never written. Rejects to refuse the load. */
+  readonly seed: (name: string) => Promise<void>
+  readonly isQuiet: (document: OpenDocument) => boolean
+  readonly onUnload: (document: OpenDocument) => void
+  readonly onFailure: (error: unknown) => void
+}
+
+/** Bytes of documents kept open without a subscriber; the least recently used go first. */
+const OPEN_BYTES = 256 * 1024 * 1024
+const OPEN_DOCUMENTS = 10_000
+/** A document nobody uses is closed after this long. */
+const IDLE_MS = 60_000
+
+export class OpenDocuments {
+  private readonly entries = new Map<string, Entry>()
+  private readonly options: OpenDocumentsOptions
+
+  constructor(options: OpenDocumentsOptions) {
+    this.options = options
+  }
+
+  get(name: string): Entry | undefined {
+    return this.entries.get(name)
+  }
+
+  /** The entry of a name, made where there is none. */
+  entry(name: string): Entry {
+    let entry = this.entries.get(name)
+    if (entry === undefined) {
+      const lastUsedMs = this.options.now()
+      entry = { name, subscriptions: new Set(), document: undefined, loading: undefined, pins: 0, lastUsedMs }
+      this.entries.set(name, entry)
+    }
+    return entry
+  }
+
+  /** Resolves when the document is loaded and has its first content. Rejects with `document/unavailable` and the like. */
+  opened(entry: Entry): Promise<OpenDocument> {
+    // While it loads, a document that is there already may still wait for its first content.
+    if (entry.loading !== undefined) return entry.loading
+    if (entry.document !== undefined) return Promise.resolve(entry.document)
+    entry.loading = this.load(entry).finally(() => {
+      entry.loading = undefined
+      this.unused(entry)
+    })
+    return entry.loading
+  }
+
+  /** Runs `work` while the documents stay open. */
+  async pinned<T>(entries: readonly Entry[], work: () => Promise<T>): Promise<T> {
+    for (const entry of entries) entry.pins++
+    try {
+      return await work()
+    } finally {
+      for (const entry of entries) {
+        entry.pins--
+        this.unused(entry)
+      }
+    }
+  }
+
+  /** Somebody stopped using it: it goes at once where it holds nothing, else when its time comes. */
+  unused(entry: Entry): void {
+    entry.lastUsedMs = this.options.now()
+    if (isUnused(entry) && !entry.document?.exists) this.close(entry)
+  }
+
+  /** Closes what nobody used for long, and the least recently used beyond the budget. */
+  tick(nowMs: number): void {
+    const unused: Entry[] = []
+    let bytes = 0
+    for (const entry of this.entries.values()) {
+      bytes += entry.document?.bytes ?? 0
+      if (!isUnused(entry)) continue
+      if (nowMs - entry.lastUsedMs >= IDLE_MS) this.close(entry)
+      else unused.push(entry)
+    }
+    if (bytes <= OPEN_BYTES && this.entries.size <= OPEN_DOCUMENTS) return
+    unused.sort((left, right) => left.lastUsedMs - right.lastUsedMs)
+    for (const entry of unused) {
+      if (bytes <= OPEN_BYTES && this.entries.size <= OPEN_DOCUMENTS) return
+      bytes -= entry.document?.bytes ?? 0
+      this.close(entry)
+    }
+  }
+
+  private async load(entry: Entry): Promise<OpenDocument> {
+    const { name } = entry
+    try {
+      const stored = await this.options.load(name)
+      const loaded = stored === undefined ? emptyDocument(name) : await fromStored(stored)
+      entry.document = this.options.onLoaded(loaded)
+      if (stored === undefined) await this.options.seed(name)
+      return entry.document
+    } catch (error) {
+      this.options.onFailure(error)
+      this.close(entry)
+      if (error instanceof CausewayError && error.code !== 'internal/failure') throw error
+      throw new CausewayError('document/unavailable', { document: name }, { cause: error })
+    }
+  }
+
+  private close(entry: Entry): void {
+    if (this.entries.get(entry.name) !== entry) return
+    if (entry.document !== undefined) {
+      if (!this.options.isQuiet(entry.document)) return
+      this.options.onUnload(entry.document)
+      entry.document = undefined
+    }
+    this.entries.delete(entry.name)
+  }
+}
+
+function isUnused(entry: Entry): boolean {
+  return entry.subscriptions.size === 0 && entry.pins === 0 && entry.loading === undefined
+}
+
+function emptyDocument(name: string): LoadedDocument {
+  return { name, generation: 0, known: new KnownState(), snapshot: undefined, tail: [], clock: {} }
+}
+
+/** Updates parsed before other work gets a turn. */
+const PARSE_SLICE = 1_000
+
+async function fromStored(stored: StoredDocument): Promise<LoadedDocument> {
+  const { name, generation, snapshot, clock } = stored
+  const known = snapshot ? KnownState.decode(snapshot.known) : new KnownState()
+  for (const [index, { position, update }] of stored.tail.entries()) {
+    if ((index + 1) % PARSE_SLICE === 0) await new Promise((resolve) => setImmediate(resolve))
+    const checked = checkUpdate(parseUpdate(update), known, 'update')
+    if (checked.type !== 'new') throw new CausewayError('document/unavailable', { document: name, position })
+    known.add(checked)
+  }
+  assert(snapshot !== undefined || stored.tail.length > 0, 'a stored document holds something')
+  const tail = stored.tail.map(({ position, dot, update }) => ({ position, dot, update }))
+  return { name, generation, known, snapshot: snapshot?.update, tail, clock }
+}

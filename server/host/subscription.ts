@@ -1,0 +1,120 @@
+/** One connection's hold on one open document: the host's side of the `Subscription` contract. */
+import { assert } from '../../shared/base/assert.js'
+import type { Dot } from '../../shared/clock/dot.js'
+import { asCausewayError, type CausewayError } from '../../shared/errors/error.js'
+import type { Acknowledgement, DeliveredBatch, Subscriber, Subscription } from '../replica/documents.js'
+import type { OpenDocument } from '../replica/open-document.js'
+import type { Source } from '../replica/replica.js'
+import type { Entry } from './open-documents.js'
+
+/** Where answers go: one subscription, or one submitted request. */
+export interface Lane {
+  acknowledge(request: number, dot: Dot | undefined, acknowledgement: Acknowledgement): void
+  refuse(request: number, error: CausewayError): void
+  resync(): void
+}
+
+export interface HostSource extends Source {
+  readonly lane: Lane
+  readonly request: number
+}
+
+/** What a subscription asks of the host. */
+export interface SubscriptionHost {
+  receive(source: HostSource, document: string, update: Uint8Array, kind: 'update' | 'step2'): void
+  diff(entry: Entry, stateVector: Uint8Array): Uint8Array | Promise<Uint8Array>
+  release(subscription: HostSubscription): void
+  /** A subscriber threw: a mistake of ours that must not reach the others. */
+  subscriberFailed(error: unknown): void
+}
+
+export class HostSubscription implements Subscription, Lane {
+  readonly entry: Entry
+  private readonly host: SubscriptionHost
+  private readonly subscriber: Subscriber
+  private state: 'opening' | 'attached' | 'closed' = 'opening'
+
+  constructor(host: SubscriptionHost, entry: Entry, subscriber: Subscriber) {
+    this.host = host
+    this.entry = entry
+    this.subscriber = subscriber
+  }
+
+  get document(): string {
+    return this.entry.name
+  }
+
+  stateVector(): Uint8Array {
+    return this.open().known.clocks.encode()
+  }
+
+  diff(stateVector: Uint8Array): Uint8Array | Promise<Uint8Array> {
+    this.open()
+    return this.host.diff(this.entry, stateVector)
+  }
+
+  update(request: number, update: Uint8Array, kind: 'update' | 'step2'): void {
+    this.open()
+    this.host.receive({ lane: this, request }, this.entry.name, update, kind)
+  }
+
+  close(): void {
+    if (this.state === 'closed') return
+    this.state = 'closed'
+    this.host.release(this)
+  }
+
+  /** The document is loaded. */
+  attach(): void {
+    if (this.state !== 'opening') return
+    this.state = 'attached'
+    this.tell(() => this.subscriber.attached())
+  }
+
+  /** The document cannot be served. */
+  end(error: CausewayError): void {
+    if (this.state === 'closed') return
+    this.close()
+    this.tell(() => this.subscriber.closed(error))
+  }
+
+  deliver(batch: DeliveredBatch): void {
+    if (this.state !== 'attached') return
+    try {
+      this.subscriber.deliver(batch)
+    } catch (error) {
+      this.failed(error)
+    }
+  }
+
+  acknowledge(request: number, _dot: Dot | undefined, acknowledgement: Acknowledgement): void {
+    if (this.state === 'attached') this.tell(() => this.subscriber.acknowledge(request, acknowledgement))
+  }
+
+  refuse(request: number, error: CausewayError): void {
+    if (this.state === 'attached') this.tell(() => this.subscriber.refuse(request, error))
+  }
+
+  resync(): void {
+    if (this.state === 'attached') this.tell(() => this.subscriber.resync())
+  }
+
+  private open(): OpenDocument {
+    const { document } = this.entry
+    assert(this.state === 'attached' && document !== undefined, 'a subscription is used before it is attached')
+    return document
+  }
+
+  private tell(call: () => void): void {
+    try {
+      call()
+    } catch (error) {
+      this.failed(error)
+    }
+  }
+
+  private failed(error: unknown): void {
+    this.host.subscriberFailed(error)
+    this.end(asCausewayError(error))
+  }
+}
