@@ -5,9 +5,9 @@
 import { type OriginId, replicaNameOf } from '../../shared/clock/dot.js'
 import type { Op } from '../../shared/protocol/op.js'
 import { encodeOpRecord } from '../../shared/protocol/op-codec.js'
-import { advanceClock, type DocumentState, keyOf, xorInto } from './document-row.js'
+import { advancedClock, DocumentState, keyOf, xorInto } from './document-row.js'
 import type { LogRow } from './log-row.js'
-import { CHAIN_BYTES, checksumOf, type Link, linkColumns, type OpRow } from './op-row.js'
+import { checksumOf, type Link, linkColumns, type OpRow } from './op-row.js'
 import { type Origin, OriginDrafts } from './origin-table.js'
 
 /** What is durable, as a commit reads it. */
@@ -74,7 +74,7 @@ export class CommitDraft {
       state.last = position
       state.count++
       xorInto(state.digest, chain)
-      state.clock = advanceClock(state.clock, replicaNameOf(op.dot.origin), op.dot.seq)
+      state.clock = advancedClock(state.clock, replicaNameOf(op.dot.origin), op.dot.seq)
       if (state.updated < op.hlc) state.updated = op.hlc
     }
     return links
@@ -85,21 +85,7 @@ export class CommitDraft {
     let draft = this.documents.get(key)
     if (draft) return draft
     const committed = this.committed.document(name, generation)
-    draft = committed
-      ? { ...committed, digest: new Uint8Array(committed.digest) }
-      : {
-          id: ++this.lastDocument,
-          name,
-          generation,
-          first: position,
-          last: 0,
-          count: 0,
-          digest: new Uint8Array(CHAIN_BYTES),
-          clock: [],
-          bytes: 0,
-          updated: 0,
-          isNew: true,
-        }
+    draft = committed?.copy() ?? DocumentState.born(++this.lastDocument, name, generation, position)
     this.documents.set(key, draft)
     return draft
   }

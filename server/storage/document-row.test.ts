@@ -4,12 +4,12 @@ import { expect, onTestFinished, test } from 'vitest'
 import { temporaryDirectory } from '../../test/integration/storage/op-source.js'
 import { CommitStatements } from './commit-statements.js'
 import {
-  advanceClock,
+  advancedClock,
   CACHED_DOCUMENTS,
   type Clock,
   clockRecord,
   DocumentCache,
-  type DocumentState,
+  DocumentState,
   decodeClock,
   encodeClock,
 } from './document-row.js'
@@ -21,7 +21,7 @@ const entry = fc.record({ replica: fc.stringMatching(/^[a-z0-9][a-z0-9-]{0,31}$/
 test('a clock is the highest seq of each replica, in any order of the ops', () => {
   fc.assert(
     fc.property(fc.array(entry, { maxLength: 12 }), (ops) => {
-      const clock = ops.reduce<Clock>((before, { replica, seq }) => advanceClock(before, replica, seq), [])
+      const clock = ops.reduce<Clock>((before, { replica, seq }) => advancedClock(before, replica, seq), [])
       const highest = new Map<string, number>()
       for (const { replica, seq } of ops) highest.set(replica, Math.max(highest.get(replica) ?? 0, seq))
       expect(clockRecord(encodeClock(clock))).toEqual(Object.fromEntries(highest))
@@ -46,19 +46,16 @@ test('the cache is bounded, and what left it is read back', () => {
   })
   const statements = new CommitStatements(database)
   const cache = new DocumentCache(database)
-  const state = (id: number): DocumentState => ({
-    id,
-    name: `document ${id}`,
-    generation: id % 3,
-    first: id,
-    last: id + 1,
-    count: 2,
-    digest: Buffer.alloc(16, id),
-    clock: [{ replica: 'a', seq: id }],
-    bytes: 5,
-    updated: 2 ** 52 + id,
-    isNew: true,
-  })
+  const state = (id: number): DocumentState => {
+    const born = DocumentState.born(id, `document ${id}`, id % 3, id)
+    return Object.assign(born, {
+      last: id + 1,
+      count: 2,
+      clock: [{ replica: 'a', seq: id }],
+      bytes: 5,
+      updated: 2 ** 52 + id,
+    })
+  }
   const states = Array.from({ length: CACHED_DOCUMENTS + 2 }, (_, index) => state(index + 1))
   database.transaction(() =>
     states.forEach((one) => {
@@ -68,7 +65,7 @@ test('the cache is bounded, and what left it is read back', () => {
   cache.adopt(states)
   const [evicted, kept] = [states[1]!, states[2]!]
   expect(cache.get(kept.name, kept.generation)).toBe(kept)
-  expect(cache.get(evicted.name, evicted.generation)).toEqual({ ...evicted, isNew: false })
+  expect(cache.get(evicted.name, evicted.generation)).toEqual(Object.assign(evicted.copy(), { isNew: false }))
   expect(cache.get(evicted.name, evicted.generation)).not.toBe(evicted)
   expect(cache.get(evicted.name, 9)).toBeUndefined()
 })

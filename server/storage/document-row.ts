@@ -2,6 +2,7 @@
 import type Database from 'better-sqlite3'
 import * as decoding from 'lib0/decoding'
 import { OpWriter } from '../../shared/protocol/op-writer.js'
+import { CHAIN_BYTES } from './op-row.js'
 
 /** Highest seq per replica name that touched a document: a few entries, never changed in place. */
 export type Clock = readonly { readonly replica: string; readonly seq: number }[]
@@ -52,10 +53,16 @@ export function decodeClock(bytes: Uint8Array): Clock {
 }
 
 /** The clock with an op of `replica` added. */
-export function advanceClock(clock: Clock, replica: string, seq: number): Clock {
-  const index = clock.findIndex((entry) => entry.replica === replica)
-  if (index < 0) return [...clock, { replica, seq }]
-  return clock[index]!.seq >= seq ? clock : clock.with(index, { replica, seq })
+export function advancedClock(clock: Clock, replica: string, seq: number): Clock {
+  const advanced = clock.slice()
+  for (let index = 0; index < clock.length; index++) {
+    if (clock[index]!.replica !== replica) continue
+    if (clock[index]!.seq >= seq) return clock
+    advanced[index] = { replica, seq }
+    return advanced
+  }
+  advanced.push({ replica, seq })
+  return advanced
 }
 
 /** A clock as the outside sees it. */
@@ -69,7 +76,7 @@ export function xorInto(target: Uint8Array, value: Uint8Array): void {
 }
 
 /** A document in a writer's hands. A commit changes copies, which take the place of these once it is durable. */
-export interface DocumentState {
+export class DocumentState {
   readonly id: number
   readonly name: string
   readonly generation: number
@@ -82,6 +89,30 @@ export interface DocumentState {
   updated: number
   /** No row yet. */
   isNew: boolean
+
+  constructor(row: Omit<DocumentRow, 'clock'>, clock: Clock, isNew: boolean) {
+    this.id = row.id
+    this.name = row.name
+    this.generation = row.generation
+    this.first = row.first
+    this.last = row.last
+    this.count = row.count
+    this.digest = new Uint8Array(row.digest)
+    this.clock = clock
+    this.bytes = row.bytes
+    this.updated = row.updated
+    this.isNew = isNew
+  }
+
+  /** One that no op has touched yet. */
+  static born(id: number, name: string, generation: number, first: number): DocumentState {
+    const digest = new Uint8Array(CHAIN_BYTES)
+    return new DocumentState({ id, name, generation, first, last: 0, count: 0, digest, bytes: 0, updated: 0 }, [], true)
+  }
+
+  copy(): DocumentState {
+    return new DocumentState(this, this.clock, this.isNew)
+  }
 }
 
 /** The most documents whose rows are kept in memory: some 10 MB. */
@@ -101,7 +132,7 @@ export class DocumentCache {
     const known = this.states.get(keyOf(name, generation))
     if (known) return known
     const row = this.select.get(name, generation)
-    return row && { ...row, clock: decodeClock(row.clock), isNew: false }
+    return row && new DocumentState(row, decodeClock(row.clock), false)
   }
 
   /** Takes what a commit has made durable. */

@@ -39,8 +39,9 @@ import type { DocumentPage, ListOptions, LoadOptions, SnapshotToSave, StoredDocu
 /** What may wait for the disk; a single batch may be larger. */
 export const BACKLOG_BATCHES = 4_096
 const BACKLOG_BYTES = 64 * 1024 * 1024
-/** Reads that may wait. */
+/** Reads, and writes besides commits, that may wait. */
 const WAITING_READS = 16_384
+const WAITING_WRITES = 256
 
 type Committed = Extract<FromWriter, { type: 'committed' }>
 type OnDone = (error?: CausewayError, figures?: CommitFigures) => void
@@ -134,7 +135,15 @@ class LogClient implements Log {
   }
 
   saveSnapshot(snapshot: SnapshotToSave): Promise<void> {
-    return this.write((id) => ({ type: 'save-snapshot', id, snapshot }))
+    // A thread is sent the whole buffer that a view belongs to.
+    const [update, stateVector, deleteSet, fingerprint] = [
+      owned(snapshot.update),
+      owned(snapshot.stateVector),
+      owned(snapshot.deleteSet),
+      owned(snapshot.fingerprint),
+    ]
+    const whole = { ...snapshot, update, stateVector, deleteSet, fingerprint }
+    return this.write((id) => ({ type: 'save-snapshot', id, snapshot: whole }))
   }
 
   probe(): Promise<void> {
@@ -238,6 +247,7 @@ class LogClient implements Log {
 
   private async write<Value>(ask: (id: number) => ToWriter): Promise<Value> {
     this.refuseWhenOver()
+    if (this.writer.waiting >= WAITING_WRITES) throw new CausewayError('storage/busy', { writes: this.writer.waiting })
     return await this.writer.call(ask)
   }
 

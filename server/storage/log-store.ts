@@ -175,7 +175,7 @@ export class LogStore {
     if (!Number.isSafeInteger(position) || position < oldest || position > this.log.position) {
       throw new CausewayError('request/invalid', { document: name, kind, position, oldest, newest: this.log.position })
     }
-    const draft: DocumentState = { ...state }
+    const draft = state.copy()
     const row = kind === 'head' ? this.headRow(snapshot, draft) : rowOf(snapshot, state.id, kind, 0, new Uint8Array(16))
     this.transact(() => {
       // Its ops below the floor are gone: without the present head nothing would be left to begin its history with.

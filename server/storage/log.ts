@@ -113,9 +113,10 @@ export interface Log {
   readonly backlog: Backlog
   /**
    * Stores an encoded batch (`encodeOpBatch`), whose bytes then belong to the log, and calls `onDone` in the order of
-   * the commits: without an error when it is on disk. When one fails, it and every batch behind it get the same error
-   * (`storage/full`, `storage/read-only`: definite, later ones may succeed; `storage/failed`, `storage/damaged`: for
-   * ever), and only then is a new one accepted; `onDone` must not commit while it is told an error.
+   * the commits: without an error when it is on disk. When one fails, it and every batch behind it get the same error,
+   * and only then is a new one accepted; `onDone` must not commit while it is told an error. After `storage/full`,
+   * `storage/read-only` and `storage/busy` (definite) later ones may succeed; `storage/failed` and `storage/damaged` are
+   * for ever, and the process should end.
    * Throws `storage/busy` (nothing was accepted: the batch's dots are free again), `cell/draining` once it is closing,
    * and for ever what the log failed with.
    */

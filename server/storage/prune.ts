@@ -14,6 +14,8 @@
  * The cut is the last op before the first one that may not go; the documents that hold it back are `wanted`, with the
  * position at which a base (a state loaded with `upTo`) would free them.
  *
+ * The file keeps its size: what was freed is used again.
+ *
  * A document without a base row whose first ops are pruned has its head as base; when a newer head arrives the old one
  * becomes the base row (see `LogStore.saveSnapshot`).
  */
