@@ -136,13 +136,8 @@ class LogClient implements Log {
 
   saveSnapshot(snapshot: SnapshotToSave): Promise<void> {
     // A thread is sent the whole buffer that a view belongs to.
-    const [update, stateVector, deleteSet, fingerprint] = [
-      owned(snapshot.update),
-      owned(snapshot.stateVector),
-      owned(snapshot.deleteSet),
-      owned(snapshot.fingerprint),
-    ]
-    const whole = { ...snapshot, update, stateVector, deleteSet, fingerprint }
+    const [update, known, fingerprint] = [owned(snapshot.update), owned(snapshot.known), owned(snapshot.fingerprint)]
+    const whole = { ...snapshot, update, known, fingerprint }
     return this.write((id) => ({ type: 'save-snapshot', id, snapshot: whole }))
   }
 

@@ -75,8 +75,7 @@ async function compact() {
     generation,
     position,
     update,
-    stateVector: bytes,
-    deleteSet: bytes,
+    known: bytes,
     fingerprint: bytes,
   })
   await log.prune({ maxBytes: 2_000, maxAgeMs: 1e12, nowMs: Date.now(), ceiling: new Map([[origin, seq]]) })
