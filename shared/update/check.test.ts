@@ -412,7 +412,7 @@ test('what honest Yjs sends passes, and clocks and deletes are those that Yjs re
     }),
     { numRuns: 150 },
   )
-})
+}, 60_000)
 
 test('a document fed with what passes never holds anything pending, and ends where plain Yjs ends', () => {
   fc.assert(
@@ -447,7 +447,7 @@ test('a document fed with what passes never holds anything pending, and ends whe
     }),
     { numRuns: 150 },
   )
-})
+}, 60_000)
 
 test('of a step2 with pending structs exactly that is taken which the document of its sender shows', () => {
   fc.assert(
@@ -466,4 +466,4 @@ test('of a step2 with pending structs exactly that is taken which the document o
     }),
     { numRuns: 150 },
   )
-})
+}, 60_000)

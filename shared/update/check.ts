@@ -78,25 +78,30 @@ function keystroke(parsed: ParsedUpdate, known: Known, limits: UpdateLimits): Ch
   let places: readonly PlaceRun[] = NONE
   if (!parsed.isFlat || !known.places.isFlat) {
     const placement = new Placement(known.places, limits.typeDepth)
-    if (placeBlock(placement, parsed.bytes, block, clock).length > 0) return undefined
+    const several: DeleteRange[] = []
+    placeBlock(placement, block, parsed.bytes, clock, several)
+    if (several.length > 0) return undefined
     places = placement.runs
   }
   const clocks: ClockRange[] = [[client, clock, clockEnd]]
   return { type: 'new', update: parsed.bytes, clocks, deletes: NONE, places, overlaps: NONE, leftover: false }
 }
 
-/** Places a block's structs from `start` on, and returns those that hold several values under one map key. */
-function placeBlock(placement: Placement, bytes: Uint8Array, block: ClientBlock, start: number): DeleteRange[] {
-  const { client, clock, clockEnd, from } = block
+/** Places a block's structs from `start` on, and adds those that hold several values under one map key to `several`. */
+function placeBlock(
+  placement: Placement,
+  { client, clock, clockEnd, from }: ClientBlock,
+  bytes: Uint8Array,
+  start: number,
+  several: DeleteRange[],
+): void {
   const reader = new StructReader(bytes, 'checked', from)
-  const several: DeleteRange[] = []
   for (let at = clock; at < clockEnd; at = reader.clockEnd) {
     reader.struct(at)
     if (reader.clockEnd <= start) continue
     const begin = Math.max(at, start)
     if (placement.place(client, reader, begin)) several.push([client, begin, reader.clockEnd - begin])
   }
-  return several
 }
 
 /** What of one client's block is taken. */
@@ -180,7 +185,7 @@ class Check {
         return
       }
     }
-    if (this.placement) this.several.push(...placeBlock(this.placement, this.parsed.bytes, block, start))
+    if (this.placement) placeBlock(this.placement, block, this.parsed.bytes, start, this.several)
     const run = runFrom(block, this.parsed.bytes, start)
     this.taken.push({ from: start, to: clockEnd, run })
     if (hasDeleted) this.noteDeletedStructs(block, start)

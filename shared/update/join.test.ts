@@ -84,7 +84,7 @@ test('joined updates are the document that applying them in order makes', () => 
     }),
     { numRuns: 100 },
   )
-})
+}, 60_000)
 
 test('a diff brings a document that stands at any of our own vectors to the whole', () => {
   fc.assert(
@@ -107,7 +107,7 @@ test('a diff brings a document that stands at any of our own vectors to the whol
     }),
     { numRuns: 100 },
   )
-})
+}, 60_000)
 
 test('a diff against a vector that cuts structs anywhere holds what Yjs would send', () => {
   fc.assert(
@@ -139,7 +139,7 @@ test('a diff against a vector that cuts structs anywhere holds what Yjs would se
     }),
     { numRuns: 100 },
   )
-})
+}, 60_000)
 
 test('a diff with nothing to leave out is the update itself, and one with nothing to send keeps the delete set', () => {
   const bytes = update([block(3, 0, text('ab'))], [[3, [[0, 1]]]])

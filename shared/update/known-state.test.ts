@@ -32,7 +32,7 @@ test('what a document is known to hold is the same from its updates one by one a
     }),
     { numRuns: 60 },
   )
-})
+}, 60_000)
 
 test('a copy does not change with its original', () => {
   const known = KnownState.of(of(text('a')))

@@ -142,7 +142,7 @@ test('content that honest people repeat always agrees, whatever they have collec
     }),
     { numRuns: 150 },
   )
-})
+}, 60_000)
 
 test('a changed letter, value or place in what is repeated is always found', () => {
   fc.assert(

@@ -37,7 +37,7 @@ export interface ParsedUpdate extends UpdateIndex {
 }
 
 /** Pairs of arrays: few entries, made for every keystroke. */
-export interface References {
+interface References {
   readonly clients: readonly number[]
   readonly clocks: readonly number[]
 }

@@ -18,7 +18,7 @@ import { badUpdate, ownMistake, Reader } from './reader.js'
 export const GC = 0
 export const DELETED = 1
 export const JSON_VALUES = 2
-export const BINARY = 3
+const BINARY = 3
 export const STRING = 4
 export const EMBED = 5
 export const FORMAT = 6

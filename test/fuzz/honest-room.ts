@@ -37,7 +37,7 @@ const JSON_SAFE = VALUES.filter(
 )
 const KEYS = ['a', 'b', 'content', '10', 'ключ']
 
-export const CLIENT_IDS = [4_000_000_007, 12, 2 ** 52 + 3, 3_000_000_000, 700]
+const CLIENT_IDS = [4_000_000_007, 12, 2 ** 52 + 3, 3_000_000_000, 700]
 
 interface Person {
   readonly doc: Y.Doc
@@ -208,7 +208,9 @@ function plain(value: unknown): unknown {
     return Object.fromEntries([...value.entries()].sort(byKey).map(([key, item]) => [key, plain(item)]))
   if (value instanceof Y.Array) return value.toArray().map(plain)
   if (value instanceof Y.XmlElement) {
-    const attributes = Object.entries(value.getAttributes()).sort(byKey)
+    const attributes = Object.entries(value.getAttributes())
+      .sort(byKey)
+      .map(([key, item]) => [key, plain(item)])
     return { name: value.nodeName, attributes, children: value.toArray().map(plain) }
   }
   if (value instanceof Y.XmlFragment) return value.toArray().map(plain)

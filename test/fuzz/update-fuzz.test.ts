@@ -9,7 +9,7 @@ import { fuzz } from './fuzz-runner.js'
 const setting = (name: string, otherwise: number): number => Number(process.env[`CAUSEWAY_FUZZ_${name}`] ?? otherwise)
 
 const replay = process.env['CAUSEWAY_FUZZ_REPLAY']
-const cases = setting('CASES', 20_000)
+const cases = setting('CASES', 30_000)
 const seconds = setting('SECONDS', 20)
 
 test.runIf(replay === undefined)(
