@@ -25,6 +25,7 @@ import type { Documents } from '../replica/documents.js'
 import type { Audiences, WireForm } from './audience.js'
 import { type Caller, type Connection, isExpired, type ProtocolHandler } from './connection.js'
 import { StockDocument, type StockProtocol } from './stock-document.js'
+import { TokenBucket } from './token-bucket.js'
 import { frameMessage } from './websocket-frame.js'
 
 type Sent = Exclude<HocuspocusMessage, { type: 'unknown' }>
@@ -60,9 +61,14 @@ export class HocuspocusHandler implements ProtocolHandler {
   private wasAuthenticated = false
   private understandsPing = false
   private lastAddress: string | undefined
+  private readonly authentications: TokenBucket
+  private readonly statelessBytes: TokenBucket
 
   constructor(options: HocuspocusOptions) {
     this.options = options
+    const { limits, nowMs } = options.connection
+    this.authentications = new TokenBucket(limits.authentications, nowMs)
+    this.statelessBytes = new TokenBucket(limits.statelessBytes, nowMs)
   }
 
   get connection(): Connection {
@@ -124,6 +130,23 @@ export class HocuspocusHandler implements ProtocolHandler {
 
   sawVersion(): void {
     this.understandsPing = true
+  }
+
+  /** Whether one more token may be judged; if not, the socket is closed. */
+  mayAuthenticate(): boolean {
+    const { connection } = this
+    return this.within(this.authentications.spend(connection.limits.authentications, 1, connection.nowMs))
+  }
+
+  /** Whether others may be told so much; if not, the socket is closed. */
+  mayTell(bytes: number): boolean {
+    const { connection } = this
+    return this.within(this.statelessBytes.spend(connection.limits.statelessBytes, bytes, connection.nowMs))
+  }
+
+  private within(isWithin: boolean): boolean {
+    if (!isWithin) this.connection.close(new CausewayError('access/too-many-requests'))
+    return isWithin
   }
 
   /** A message was queued. Where nothing is on its way that would empty the queue, its bound closes the socket. */
@@ -241,14 +264,11 @@ class Session implements StockProtocol {
     this.document?.end()
   }
 
-  /** Ends the session of a client that breaks the protocol; its provider does not come back on this socket. */
+  /** Ends the session for good, or because its client breaks the protocol; a provider does not come back by itself. */
   closedByServer(error: CausewayError): void {
     if (this.document === undefined) return
-    this.leave()
-    this.dropQueue()
+    this.refuse()
     this.say({ type: 'close', reason: error.message })
-    this.handler.forget(this)
-    this.isOver = true
   }
 
   // --- messages, in order
@@ -268,11 +288,6 @@ class Session implements StockProtocol {
     const [{ message, bytes }] = this.queue.splice(at, 1) as [Queued]
     this.handler.unqueued(bytes)
     return message
-  }
-
-  private dropQueue(): void {
-    for (const { bytes } of this.queue) this.handler.unqueued(bytes)
-    this.queue = []
   }
 
   private handle(message: HocuspocusMessage): void {
@@ -301,7 +316,8 @@ class Session implements StockProtocol {
         break
       case 'stateless':
         // Who may not write must not move those who may.
-        if (document.caller.can(document.document, 'write')) document.tell(message.payload)
+        if (!document.caller.can(document.document, 'write')) break
+        if (this.handler.mayTell(message.payload.length)) document.tell(message.payload)
         break
       case 'broadcast-stateless':
         this.closedByServer(new CausewayError('protocol/bad-message'))
@@ -342,6 +358,7 @@ class Session implements StockProtocol {
   // --- tokens
 
   private judge({ token, version }: Token): void {
+    if (!this.handler.mayAuthenticate()) return
     if (version !== undefined) this.handler.sawVersion()
     this.state = 'judging'
     const end = token.indexOf(SESSION_SUFFIX)
@@ -419,11 +436,15 @@ class Session implements StockProtocol {
       return
     }
     connection.metrics.count('authentication-refused')
+    this.refuse()
+    this.say({ type: 'denied', reason: error.message })
+  }
+
+  private refuse(): void {
     this.leave()
     this.state = 'refused'
     this.wasRefused = true
     while (this.queue.length > 0 && this.queue[0]!.message.type !== 'token') this.shift(0)
-    this.say({ type: 'denied', reason: error.message })
   }
 
   // --- from the document

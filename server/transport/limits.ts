@@ -32,6 +32,10 @@ export interface TransportLimits {
   readonly unauthenticatedDocuments: number
   readonly queuedBytes: number
   readonly queuedMessages: number
+  /** Tokens that one connection may have judged. */
+  readonly authentications: Rate
+  /** Bytes that one connection may tell the other clients of its documents without storing them. */
+  readonly statelessBytes: Rate
   /** Messages that cannot be decoded, and updates that are none, before the connection is closed. */
   readonly strikes: number
   /** Until the first successful authentication. */
@@ -65,6 +69,8 @@ export const TRANSPORT_LIMITS: TransportLimits = {
   unauthenticatedDocuments: 100,
   queuedBytes: 5 * MIB,
   queuedMessages: 1000,
+  authentications: { perSecond: 20, burst: 1000 },
+  statelessBytes: { perSecond: MIB / 2, burst: 4 * MIB },
   strikes: 3,
   authenticationMs: 60_000,
   pingIntervalMs: 30_000,

@@ -58,7 +58,6 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
   private readonly updatePrefix: Uint8Array
   private subscription: Subscription | undefined
   private audience: Audience | undefined
-  private openRequests = 0
   private isAttached = false
   private isOver = false
   /** The state vector of a step1 that waits for its answer; a later one takes the place of an earlier. */
@@ -79,8 +78,9 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
   /** Opens the document. Throws `document/bad-name`, `cell/draining`. */
   open(documents: Documents): void {
     this.subscription = documents.subscribe(this.document, this)
-    // A document that is in memory may have been attached inside the call.
-    if (this.isAttached) this.begin()
+    // It may have been attached, or closed, inside the call.
+    if (this.isOver) this.subscription.close()
+    else if (this.isAttached) this.begin()
   }
 
   /** Messages may be handed to it. */
@@ -95,7 +95,7 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
     this.subscription?.close()
     if (this.audience !== undefined) this.audiences.leave(this.audience, this)
     this.connection.forget(this)
-    this.connection.requestsEnd(this.openRequests)
+    this.connection.requestsEnd(this.session.inFlight)
     return this.session.unansweredQuestions
   }
 
@@ -112,7 +112,6 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
   /** An update or a step2. */
   edit(kind: 'update' | 'step2', update: Uint8Array): void {
     const request = this.session.received(kind)
-    this.openRequests++
     this.connection.requestBegins()
     if (this.caller.can(this.document, 'write')) {
       this.subscription!.update(request, update, kind)
@@ -166,19 +165,19 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
 
   acknowledge(request: number, acknowledgement: Acknowledgement): void {
     if (this.isOver) return
-    this.requestEnds()
-    this.perform(this.session.acknowledged(request, acknowledgement))
+    const { inFlight } = this.session
+    this.settle(inFlight, this.session.acknowledged(request, acknowledgement))
   }
 
   refuse(request: number, error: CausewayError): void {
     if (this.isOver) return
-    this.requestEnds()
     this.connection.metrics.count('update-refused')
-    this.perform(this.session.refused(request, error))
+    const { inFlight } = this.session
+    this.settle(inFlight, this.session.refused(request, error))
   }
 
   resync(): void {
-    if (!this.isOver) this.perform(this.session.resync())
+    if (this.isOpen) this.perform(this.session.resync())
   }
 
   closed(error: CausewayError): void {
@@ -230,9 +229,10 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
     this.protocol.opened()
   }
 
-  private requestEnds(): void {
-    this.openRequests--
-    this.connection.requestsEnd(1)
+  /** An outcome that waits behind an earlier request still takes room, so only what has passed counts as ended. */
+  private settle(before: number, effects: readonly StockEffect[]): void {
+    this.connection.requestsEnd(before - this.session.inFlight)
+    this.perform(effects)
   }
 
   private perform(effects: readonly StockEffect[]): void {

@@ -50,7 +50,7 @@ export interface WebSocketTransportOptions {
   readonly remoteAddressOf?: (request: IncomingMessage) => string
 }
 
-export interface WebSocketTransportStats {
+interface WebSocketTransportStats {
   readonly connections: number
   /** Documents with at least one client here. */
   readonly documents: number

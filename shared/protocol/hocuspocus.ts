@@ -33,7 +33,7 @@ import {
   writeSync,
 } from './sync.js'
 
-export type HocuspocusScope = 'read-write' | 'readonly'
+type HocuspocusScope = 'read-write' | 'readonly'
 
 export type HocuspocusMessage =
   | SyncMessage

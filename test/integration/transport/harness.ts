@@ -121,7 +121,7 @@ export function eventually<T>(check: () => T | Promise<T>): Promise<T> {
 }
 
 /** A client that speaks messages and no Yjs. */
-export class RawClient<Message> {
+class RawClient<Message> {
   readonly ws: WebSocket
   readonly received: Message[] = []
   readonly frames: Buffer[] = []

@@ -39,6 +39,12 @@ async function attach(client: HocuspocusClient, address = 'doc'): Promise<void> 
   await client.next((message) => own(message) && message.type === 'sync-status')
 }
 
+/** The same where nothing is committed. */
+async function attachUnsaved(client: HocuspocusClient): Promise<void> {
+  client.say(TOKEN, STEP1)
+  await client.next(type('step2'))
+}
+
 const present = (clientId: number, clock: number, state: unknown): Addressed => ({
   type: 'awareness',
   update: encodeAwareness([{ clientId, clock, json: JSON.stringify(state) }]),
@@ -375,6 +381,41 @@ test('[SEC] what a socket may send before anybody is authenticated is bounded', 
   expect((await many.closed()).code).toBe(1013)
   for (let n = 0; n < 6; n++) wide.say(at(`doc${n}`, STEP1))
   expect((await wide.closed()).code).toBe(1013)
+})
+
+test('[SEC] tokens, and what is told to others, have a rate', async () => {
+  const limits = { authentications: { perSecond: 1, burst: 3 }, statelessBytes: { perSecond: 1, burst: 100 } }
+  const server = await startServer({ limits })
+  const [guesser, shouter, other] = [
+    await openHocuspocus(server),
+    await openHocuspocus(server),
+    await openHocuspocus(server),
+  ]
+  await attach(shouter)
+  await attach(other)
+  for (let n = 0; n < 4; n++) guesser.say(at(`doc${n}`, TOKEN))
+  expect((await guesser.closed()).code).toBe(1013)
+  for (let n = 0; n < 3; n++) shouter.say({ type: 'stateless', payload: 'x'.repeat(60) })
+  expect((await shouter.closed()).code).toBe(1013)
+  await other.settled()
+  expect(types(other).filter((name) => name === 'stateless')).toHaveLength(2)
+})
+
+test('[SEC] outcomes that wait behind an open request take room, too', async () => {
+  const documents = new MemoryDocuments({ autoCommit: false })
+  const server = await startServer({ documents, limits: { requestsInFlight: 10 } })
+  const client = await openHocuspocus(server)
+  client.say(TOKEN, { type: 'update', update: updateOf((doc) => doc.getText('t').insert(0, 'x')) })
+  await client.next(type('authenticated'))
+  for (let n = 0; n < 30; n++) client.say({ type: 'update', update: Uint8Array.of(9) })
+  await eventually(() => expect(server.counts['update-refused']).toBeGreaterThanOrEqual(10))
+  const other = await openHocuspocus(server)
+  await attachUnsaved(other)
+  client.say({ type: 'stateless', payload: 'not read yet' })
+  await other.settled()
+  expect(types(other)).not.toContain('stateless')
+  documents.commit()
+  await other.next(type('stateless'))
 })
 
 test('[SEC] a queue behind a token under judgement is bounded by reading no more', async () => {
