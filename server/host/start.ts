@@ -7,7 +7,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { assert } from '../../shared/base/assert.js'
@@ -58,6 +58,11 @@ export async function createReplica(options: CreateReplicaOptions): Promise<Runn
 }
 
 const TICK_MS = 250
+/** What is told to who sends a request that cannot be read, by the parser's code; all else is a bad request. */
+const CLIENT_ERROR_STATUS: Readonly<Record<string, number>> = {
+  ERR_HTTP_REQUEST_TIMEOUT: 408,
+  HPE_HEADER_OVERFLOW: 431,
+}
 /** How long `stop` waits for clients to answer the closing handshake. */
 const CLOSE_MS = 2_000
 
@@ -150,8 +155,9 @@ export async function startReplica(config: Config, hooks: ReplicaHooks = {}): Pr
     }
     if (!sockets.handleUpgrade(request, socket, head)) refuseUpgrade(socket, 'request/not-found')
   })
-  server.on('clientError', (_error, socket) => {
-    if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n')
+  server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+    const status = CLIENT_ERROR_STATUS[error.code ?? ''] ?? 400
+    if (socket.writable) socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\n\r\n`)
     else socket.destroy()
   })
   try {

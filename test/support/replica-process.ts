@@ -82,6 +82,10 @@ export class ReplicaProcess {
     return this.child.pid ?? 0
   }
 
+  get isRunning(): boolean {
+    return this.child.exitCode === null && this.child.signalCode === null
+  }
+
   /** Sends a signal and waits for the end; resolves with the exit code. */
   async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
     this.child.kill(signal)

@@ -1,0 +1,137 @@
+/** [SEC] One hostile update never harms a document, its people, or anybody else: the corpus, by every way in. */
+import { readFileSync } from 'node:fs'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import * as Y from 'yjs'
+import { Bystander } from '../../support/bystander.js'
+import { freePort, ReplicaProcess, temporaryDirectory } from '../../support/replica-process.js'
+import { corpus, type HostileUpdate, type Verdict, v2RunOfGcs } from './corpus.js'
+import { type Answer, type Path, paths, sameBytes } from './paths.js'
+import { deletedOf, loaded, newMarker, Room, readDocument, wellFormed } from './room.js'
+
+/** A machine may be busy for a moment; what an input does, it does each time. */
+const ATTEMPTS = 3
+const READERS = 8
+const RSS_GROWTH_BYTES = 192 * 1024 * 1024
+
+const directory = temporaryDirectory()
+let replica: ReplicaProcess
+let bystander: Bystander
+let rssAtStart: number
+/** Every document that was attacked, as it was last read. */
+const kept = new Map<string, Uint8Array>()
+
+beforeAll(async () => {
+  replica = await ReplicaProcess.start({ port: await freePort(), data: directory.path })
+  bystander = await Bystander.start(`${replica.url}/y/elsewhere`)
+  const room = await Room.open(replica, 'first')
+  await room.json() // starts what starts late
+  room.close()
+  rssAtStart = rssOf(replica)
+})
+afterAll(async () => {
+  await bystander.stop()
+  await replica.end('SIGKILL')
+  directory.remove()
+})
+
+test('the corpus is right where plain Yjs can tell: its V2 is V2', () => {
+  const doc = new Y.Doc()
+  Y.applyUpdateV2(doc, v2RunOfGcs(5))
+  expect([...Y.decodeStateVector(Y.encodeStateVector(doc)).values()]).toEqual([5])
+})
+
+describe.each(corpus)('$name', (input) => {
+  test.each(paths)('[SEC] by $name: the process lives, the document is well, others feel nothing', async (path) => {
+    for (let attempt = 1; ; attempt++) {
+      const document = `hostile/${input.name}/${path.name.replace(/\W+/g, '-')}/${attempt}`
+      const slowestMs = await attack(input, path, document)
+      if (slowestMs <= bystander.limitMs) return
+      if (attempt === ATTEMPTS) expect(slowestMs).toBeLessThanOrEqual(bystander.limitMs)
+    }
+  })
+})
+
+test('[SEC] after all of it the replica is the same process, and holds hardly more memory', async () => {
+  const response = await fetch(`${replica.http}/healthz`)
+  expect(response.status).toBe(200)
+  expect(rssOf(replica) - rssAtStart).toBeLessThan(RSS_GROWTH_BYTES)
+  expect(replica.isRunning).toBe(true)
+})
+
+test('[DU1] after a crash every attacked document is there as it was', async () => {
+  await bystander.stop()
+  await replica.end('SIGKILL')
+  replica = await ReplicaProcess.start({ port: replica.port, data: directory.path })
+  expect(kept.size).toBeGreaterThanOrEqual(corpus.length * paths.length)
+  const left = [...kept]
+  const readOn = async (): Promise<void> => {
+    for (let next = left.pop(); next !== undefined; next = left.pop()) {
+      const [document, was] = next
+      expect(sameBytes(await readDocument(replica, document), was), document).toBe(true)
+    }
+  }
+  await Promise.all(Array.from({ length: READERS }, readOn))
+})
+
+/** Returns the bystander's slowest keystroke. */
+async function attack(input: HostileUpdate, path: Path, document: string): Promise<number> {
+  const room = await Room.open(replica, document)
+  const marker = newMarker()
+  const update = input.build(room.target)
+  const { verdict } = input
+  await bystander.lap()
+
+  checkAnswer(await path.send(replica, document, update, marker), path, verdict)
+
+  const isUnchanged = verdict !== 'legal' && verdict !== 'any' && !(input.isClosedInPart && path.kind === 'step2')
+  if (isUnchanged) {
+    const read = await room.read()
+    // Behind what ends a connection an honest edit may still be on its way.
+    const expected = [loaded(room.before), loaded(room.before, marker)]
+    expect(
+      expected.some((state) => sameBytes(state, read)),
+      'nothing has changed',
+    ).toBe(true)
+  }
+  // Before the news have reached it, its next edit would stand against theirs: `forged-ids.test.ts`.
+  if (input.takesId) await room.victim.until(() => room.victim.doc.clientID !== room.target.client)
+  await room.edit()
+  const times = await bystander.lap()
+  await checkDocument(room, input, isUnchanged)
+  room.close()
+  expect((await fetch(`${replica.http}/healthz`)).status).toBe(200)
+  return Math.max(...times)
+}
+
+function checkAnswer(answer: Answer, path: Path, verdict: Verdict): void {
+  if (verdict === 'any') return
+  const code = verdict === 'legal' ? undefined : `document/${verdict}`
+  if (path.name === 'HTTP') {
+    const status = { 'bad-update': 400, gap: 409, equivocation: 409, legal: 200 }[verdict]
+    expect(answer).toEqual({ status, code })
+  } else if (path.name.startsWith('/y')) {
+    // This protocol can tell a refusal only by a close; one bad update is a strike of three.
+    const isFinal = verdict === 'equivocation'
+    expect([answer.code, answer.close]).toEqual(isFinal ? [code, 4409] : [undefined, undefined])
+  } else {
+    const asked = verdict === 'gap'
+    expect(answer).toEqual({ asked, applied: asked ? undefined : verdict === 'legal' })
+  }
+}
+
+async function checkDocument(room: Room, input: HostileUpdate, isUnchanged: boolean): Promise<void> {
+  const { victim, target } = room
+  const read = wellFormed(await room.read())
+  expect(sameBytes(read, loaded(Y.encodeStateAsUpdate(victim.doc))), 'who was there sees what others read').toBe(true)
+  if (input.takesId) expect(target.client, 'the victim goes on under an id of its own').not.toBe(victim.doc.clientID)
+  if (!input.deletes && input.verdict !== 'any') {
+    expect(deletedOf(room, read), 'what the victim wrote stands').toEqual(deletedOf(room, room.before))
+  }
+  kept.set(room.document, read)
+  if (!isUnchanged) expect(JSON.stringify((await room.json()).types['t'])).toContain('!')
+}
+
+function rssOf({ pid }: ReplicaProcess): number {
+  const kib = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]
+  return Number(kib) * 1024
+}

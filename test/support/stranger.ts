@@ -1,0 +1,105 @@
+/** A WebSocket client that says what it likes, honest or not, and keeps what it hears. */
+import { type ClientOptions, WebSocket } from 'ws'
+import { FrameReader } from '../../shared/protocol/frame-reader.js'
+import {
+  decodeHocuspocusMessage,
+  encodeHocuspocusMessage,
+  type HocuspocusMessage,
+  openEnvelope,
+} from '../../shared/protocol/hocuspocus.js'
+import { decodeYMessage, encodeYMessage, type YMessage } from '../../shared/protocol/sync.js'
+
+type Said<Message> = Exclude<Message, { type: 'unknown' }>
+
+export class Stranger {
+  readonly socket: WebSocket
+  /** Every message received, as bytes, in order. */
+  readonly heard: Buffer[] = []
+  closed: { readonly close: number; readonly code: string | undefined } | undefined
+  private readonly watchers = new Set<() => void>()
+
+  private constructor(url: string, protocols: readonly string[], options: ClientOptions) {
+    this.socket = new WebSocket(url, [...protocols], options)
+    this.socket.on('message', (data: Buffer) => {
+      this.heard.push(data)
+      this.wake()
+    })
+    this.socket.on('close', (close, reason) => {
+      // The code stands at the head of the reason.
+      this.closed = { close, code: /^[a-z]+\/[a-z-]+/.exec(reason.toString())?.[0] }
+      this.wake()
+    })
+    this.socket.on('error', () => {})
+  }
+
+  /** Resolves when the upgrade has been answered, one way or the other. */
+  static async at(url: string, options: ClientOptions = {}, protocols: readonly string[] = []): Promise<Stranger> {
+    const stranger = new Stranger(url, protocols, options)
+    await new Promise<void>((resolve) => {
+      stranger.socket.on('open', resolve)
+      stranger.socket.on('close', () => resolve())
+    })
+    return stranger
+  }
+
+  /** Messages as `/y` has them. */
+  get y(): readonly YMessage[] {
+    return this.heard.map((data) => decodeYMessage(new FrameReader(data)))
+  }
+
+  /** Messages under one address, as `/hocuspocus` has them. */
+  under(address: string): readonly HocuspocusMessage[] {
+    return this.heard.flatMap((data) => {
+      const envelope = openEnvelope(data)
+      return envelope.type === 'addressed' && envelope.address === address
+        ? [decodeHocuspocusMessage(envelope.body)]
+        : []
+    })
+  }
+
+  /** What SyncStatus said under an address, in order. */
+  statuses(address: string): readonly boolean[] {
+    return this.under(address).flatMap((message) => (message.type === 'sync-status' ? [message.applied] : []))
+  }
+
+  sayY(...messages: readonly Said<YMessage>[]): this {
+    for (const message of messages) this.socket.send(encodeYMessage(message))
+    return this
+  }
+
+  say(address: string, ...messages: readonly Said<HocuspocusMessage>[]): this {
+    for (const message of messages) this.socket.send(encodeHocuspocusMessage(address, message))
+    return this
+  }
+
+  sayBytes(bytes: Uint8Array): this {
+    this.socket.send(bytes)
+    return this
+  }
+
+  /** Resolves when `condition` holds after some message, or the connection is over. */
+  until(condition: () => boolean): Promise<void> {
+    return new Promise((resolve) => {
+      const watcher = (): void => {
+        if (this.closed === undefined && !condition()) return
+        this.watchers.delete(watcher)
+        resolve()
+      }
+      this.watchers.add(watcher)
+      watcher()
+    })
+  }
+
+  /** Resolves when the connection is over. */
+  over(): Promise<void> {
+    return this.until(() => false)
+  }
+
+  leave(): void {
+    this.socket.terminate()
+  }
+
+  private wake(): void {
+    for (const watcher of [...this.watchers]) watcher()
+  }
+}
