@@ -20,7 +20,7 @@ export interface RawBlock {
   readonly count?: number
 }
 
-function bytesOf(write: (writer: ByteWriter) => void): Uint8Array {
+export function bytesOf(write: (writer: ByteWriter) => void): Uint8Array {
   const writer = new ByteWriter()
   write(writer)
   return writer.finish().slice()
