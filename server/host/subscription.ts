@@ -2,6 +2,8 @@
 import { assert } from '../../shared/base/assert.js'
 import type { Dot } from '../../shared/clock/dot.js'
 import { asCausewayError, type CausewayError } from '../../shared/errors/error.js'
+import { checkUpdate } from '../../shared/update/check.js'
+import { parseUpdate } from '../../shared/update/parse.js'
 import type { Acknowledgement, DeliveredBatch, Subscriber, Subscription } from '../replica/documents.js'
 import type { OpenDocument } from '../replica/open-document.js'
 import type { Source } from '../replica/replica.js'
@@ -51,6 +53,11 @@ export class HostSubscription implements Subscription, Lane {
   diff(stateVector: Uint8Array): Uint8Array | Promise<Uint8Array> {
     this.open()
     return this.host.diff(this.entry, stateVector)
+  }
+
+  addsNothing(step2: Uint8Array): boolean {
+    const checked = checkUpdate(parseUpdate(step2), this.open().known, 'step2')
+    return checked.type === 'nothing-new' && !checked.leftover
   }
 
   update(request: number, update: Uint8Array, kind: 'update' | 'step2'): void {

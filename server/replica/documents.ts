@@ -46,6 +46,8 @@ export interface Subscription {
    * meanwhile is not part of it, so the caller keeps its frames behind the answer.
    */
   diff(stateVector: Uint8Array): Uint8Array | Promise<Uint8Array>
+  /** Whether the durable document holds all of a step2 already: for readers, whose step2s are not stored. Throws `document/bad-update`. */
+  addsNothing(step2: Uint8Array): boolean
   /** Offers an update; answered by exactly one `acknowledge` or `refuse` with the same number. `request` rises per subscription. */
   update(request: number, update: Uint8Array, kind: 'update' | 'step2'): void
   close(): void

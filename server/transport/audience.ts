@@ -24,14 +24,18 @@ export interface AudienceMember {
 
 export class Audience implements TurnEnd {
   readonly document: string
-  private readonly presence: Presence
+  /** Absent until somebody shows presence: most documents of bots and servers never see any. */
+  private presence: Presence | undefined
+  private readonly limits: PresenceLimits
   private readonly turn: Turn
   private readonly members = new Map<PresenceOwner, AudienceMember>()
+  /** As long as there is no presence, which counts on from here. */
+  private newestOwner: PresenceOwner = 0
   private isInTurn = false
 
   constructor(document: string, limits: PresenceLimits, turn: Turn) {
     this.document = document
-    this.presence = new Presence(limits)
+    this.limits = limits
     this.turn = turn
   }
 
@@ -41,7 +45,7 @@ export class Audience implements TurnEnd {
 
   /** Gives out the number under which a member is to `join`. */
   nextOwner(): PresenceOwner {
-    return this.presence.join()
+    return this.presence === undefined ? ++this.newestOwner : this.presence.join()
   }
 
   join(member: AudienceMember): void {
@@ -50,12 +54,13 @@ export class Audience implements TurnEnd {
 
   leave(member: AudienceMember): void {
     if (!this.members.delete(member.presenceOwner)) return
-    this.presence.leave(member.presenceOwner)
+    this.presence?.leave(member.presenceOwner)
     this.changed()
   }
 
   /** Takes an awareness update; returns how many entries a limit refused. Throws `protocol/bad-message`. */
   receive(member: AudienceMember, stamp: PresenceStamp, update: Uint8Array, nowMs: number): number {
+    this.presence ??= new Presence(this.limits, this.newestOwner)
     try {
       return this.presence.receive(member.presenceOwner, stamp, update, nowMs)
     } finally {
@@ -65,7 +70,7 @@ export class Audience implements TurnEnd {
 
   /** Shows a member who is present, if anybody is. */
   showPresent(member: AudienceMember): void {
-    const update = this.presence.states()
+    const update = this.presence?.states()
     if (update !== undefined) member.send(awarenessFrame(member.form, update))
   }
 
@@ -75,12 +80,14 @@ export class Audience implements TurnEnd {
   }
 
   tick(nowMs: number): void {
+    if (this.presence === undefined) return
     this.presence.tick(nowMs)
     this.changed()
   }
 
   endOfTurn(): void {
     this.isInTurn = false
+    if (this.presence === undefined) return
     // A nudge goes first: over it a client steps beyond the clock under which it is then shown its own state.
     for (const [owner, update] of this.presence.takeNudges()) {
       const member = this.members.get(owner)
@@ -101,7 +108,7 @@ export class Audience implements TurnEnd {
   }
 
   private changed(): void {
-    if (this.isInTurn || this.presence.isAtRest) return
+    if (this.isInTurn || this.presence === undefined || this.presence.isAtRest) return
     this.isInTurn = true
     this.turn.atEnd(this)
   }

@@ -79,10 +79,12 @@ export class Presence {
   private readonly nudges = new Map<PresenceOwner, AwarenessEntry[]>()
   private readonly deferring = new Set<PresenceOwner>()
   private encodedStates: Uint8Array | undefined
-  private newestOwner = 0
+  private newestOwner: PresenceOwner
 
-  constructor(limits: PresenceLimits = PRESENCE_LIMITS) {
+  /** `newestOwner`: the last number given out before anybody showed presence. */
+  constructor(limits: PresenceLimits = PRESENCE_LIMITS, newestOwner: PresenceOwner = 0) {
     this.limits = limits
+    this.newestOwner = newestOwner
   }
 
   /** A connection comes to the document. */

@@ -35,11 +35,6 @@ export interface StockDocumentOptions {
   readonly strays: number
 }
 
-/** What a document may know beyond the contract: whether an update would change nothing. For readers, who store nothing. */
-interface UpdateProbe {
-  addsNothing?(update: Uint8Array): boolean
-}
-
 const COPY_BELOW_BYTES = 16 * 1024
 const NO_PREFIX = new Uint8Array()
 
@@ -118,7 +113,7 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
       return
     }
     // A reader's step2 tells what it holds; that it holds nothing new is no refusal.
-    if (kind === 'step2' && this.addsNothing(update)) this.acknowledge(request, { leftover: false })
+    if (kind === 'step2' && this.subscription?.addsNothing(update)) this.acknowledge(request, { leftover: false })
     else this.refuse(request, new CausewayError('access/forbidden', { document: this.document, right: 'write' }))
   }
 
@@ -266,11 +261,5 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
     const prefix = this.form.prefix.length === 0 ? STEP2_PREFIX : Buffer.concat([this.form.prefix, STEP2_PREFIX])
     if (update.length < COPY_BELOW_BYTES) return [frameUpdates(prefix, [{ update }])]
     return [frameHead(prefix, update.length), update]
-  }
-
-  private addsNothing(update: Uint8Array): boolean {
-    const { addsNothing } = this.subscription as UpdateProbe
-    if (addsNothing !== undefined) return addsNothing.call(this.subscription, update)
-    return update.length === 2 && update[0] === 0 && update[1] === 0
   }
 }

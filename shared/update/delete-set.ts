@@ -27,8 +27,11 @@ interface Ranges {
   used: number
 }
 
+const NOBODY: ReadonlyMap<number, Ranges> = new Map()
+
 export class DeleteSet implements DeletedReader {
-  private readonly clients = new Map<number, Ranges>()
+  /** Shared and empty until the first entry: many documents are open, and most have none. */
+  private clients: ReadonlyMap<number, Ranges> = NOBODY
 
   constructor(ranges: Iterable<DeleteRange> = []) {
     this.addAll(ranges)
@@ -55,7 +58,7 @@ export class DeleteSet implements DeletedReader {
     if (length <= 0) return
     const ranges = this.clients.get(client)
     if (ranges) insert(ranges, clock, clock + length)
-    else this.clients.set(client, { bounds: Uint32Array.of(clock, clock + length), used: 2 })
+    else this.put(client, { bounds: Uint32Array.of(clock, clock + length), used: 2 })
   }
 
   /** As `add` for each, in any order, in about linear time however many there are. */
@@ -94,6 +97,11 @@ export class DeleteSet implements DeletedReader {
     }
     if (from < end) missing.push([from, end - from])
     return missing
+  }
+
+  private put(client: number, entry: Ranges): void {
+    if (this.clients === NOBODY) this.clients = new Map()
+    ;(this.clients as Map<number, Ranges>).set(client, entry)
   }
 
   /** Number of ranges. */
@@ -145,8 +153,8 @@ export class DeleteSet implements DeletedReader {
   /** Takes over `more`. */
   private merged(client: number, more: Ranges): void {
     const ranges = this.clients.get(client)
-    if (ranges) this.clients.set(client, union(ranges, more))
-    else if (more.used > 0) this.clients.set(client, more)
+    if (ranges) this.put(client, union(ranges, more))
+    else if (more.used > 0) this.put(client, more)
   }
 }
 

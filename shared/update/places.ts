@@ -37,8 +37,11 @@ interface Runs {
   used: number
 }
 
+const NOBODY: ReadonlyMap<number, Runs> = new Map()
+
 export class Places implements PlaceReader {
-  private readonly clients = new Map<number, Runs>()
+  /** Shared and empty until the first entry: many documents are open, and most have none. */
+  private clients: ReadonlyMap<number, Runs> = NOBODY
 
   /** The places of a whole document, from an update that was checked before. */
   static of(update: UpdateIndex): Places {
@@ -58,7 +61,7 @@ export class Places implements PlaceReader {
       const client = reader.varUint()
       const entries = new Uint32Array(reader.count(1))
       for (let at = 0; at < entries.length; at++) entries[at] = reader.varUint()
-      places.clients.set(client, { entries, used: entries.length })
+      places.put(client, { entries, used: entries.length })
     }
     return places
   }
@@ -98,7 +101,7 @@ export class Places implements PlaceReader {
   add(client: number, clock: number, place: Place): void {
     const runs = this.clients.get(client)
     if (!runs) {
-      this.clients.set(client, { entries: Uint32Array.of(clock, place), used: 2 })
+      this.put(client, { entries: Uint32Array.of(clock, place), used: 2 })
       return
     }
     if (runs.entries[runs.used - 1] === place) return
@@ -114,9 +117,13 @@ export class Places implements PlaceReader {
 
   copy(): Places {
     const copy = new Places()
-    for (const [client, { entries, used }] of this.clients)
-      copy.clients.set(client, { entries: entries.slice(0, used), used })
+    for (const [client, { entries, used }] of this.clients) copy.put(client, { entries: entries.slice(0, used), used })
     return copy
+  }
+
+  private put(client: number, entry: Runs): void {
+    if (this.clients === NOBODY) this.clients = new Map()
+    ;(this.clients as Map<number, Runs>).set(client, entry)
   }
 
   /** Number of runs. */

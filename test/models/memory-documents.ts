@@ -64,7 +64,7 @@ export class MemoryDocuments implements Documents {
     this.options = { autoCommit, loading, diffs, trusting }
   }
 
-  subscribe(name: string, subscriber: Subscriber): Subscription & { addsNothing(update: Uint8Array): boolean } {
+  subscribe(name: string, subscriber: Subscriber): Subscription {
     if (name === '' || name.length > 512 || /\p{Cc}|^\/|\/\/|\/$/u.test(name)) {
       throw new CausewayError('document/bad-name')
     }
