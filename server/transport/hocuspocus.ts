@@ -398,7 +398,7 @@ class Session implements StockProtocol {
     this.say({ type: 'authenticated', scope: caller.can(name, 'write') ? 'read-write' : 'readonly' })
     if (this.document !== undefined) {
       this.document.caller = caller
-      this.state = this.document.isOpen ? 'open' : 'loading'
+      this.state = 'open'
       return
     }
     this.open(caller, name)
@@ -455,7 +455,6 @@ class Session implements StockProtocol {
     // A provider that was refused may show a fresh token and no step1; what it sent meanwhile was dropped.
     if (this.wasRefused && !this.queue.some(({ message }) => message.type === 'step1')) document.resync()
     this.wasRefused = false
-    if (this.state !== 'loading') return
     this.state = 'open'
     try {
       this.drain()
