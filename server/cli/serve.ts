@@ -2,6 +2,7 @@
 import { CausewayError } from '../../shared/errors/error.js'
 import type { Config } from '../host/config.js'
 import type { RunningReplica } from '../host/start.js'
+import { collectWhenIdle } from './idle-collection.js'
 import type { Terminal } from './run.js'
 import { type ConfigFlags, readConfig } from './sources.js'
 
@@ -24,6 +25,7 @@ export async function startUntilSignal(config: Config): Promise<RunningReplica> 
     throw explainListenFailure(error, config)
   })
   drainOnSignals(() => replica.stop(), { log })
+  collectWhenIdle()
   return replica
 }
 

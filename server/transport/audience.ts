@@ -2,6 +2,7 @@
  * The clients of one document on the stock endpoints: who is present, and what they tell each other without storing it.
  * What has changed in a turn leaves as one update, built once for each wire form.
  */
+import { encodeHocuspocusBody } from '../../shared/protocol/hocuspocus.js'
 import { encodeYMessage } from '../../shared/protocol/sync.js'
 import { Presence, type PresenceLimits, type PresenceOwner, type PresenceStamp } from './presence.js'
 import type { Turn, TurnEnd } from './turn.js'
@@ -12,14 +13,14 @@ export interface WireForm {
   /** Absent where the form is one client's own, so that keeping its frames would help nobody. */
   readonly key: string | undefined
   readonly prefix: Uint8Array
+  /** Whether the protocol has messages of applications. */
+  readonly hasStateless: boolean
 }
 
 export interface AudienceMember {
   readonly form: WireForm
   readonly presenceOwner: PresenceOwner
   send(frames: Uint8Array): void
-  /** A message of an application, which stock clients of one of the two protocols understand. */
-  stateless(payload: string): void
 }
 
 export class Audience implements TurnEnd {
@@ -71,12 +72,13 @@ export class Audience implements TurnEnd {
   /** Shows a member who is present, if anybody is. */
   showPresent(member: AudienceMember): void {
     const update = this.presence?.states()
-    if (update !== undefined) member.send(awarenessFrame(member.form, update))
+    if (update !== undefined) member.send(frameMessage(member.form.prefix, awareness(update)))
   }
 
-  /** Tells everybody but its sender. */
+  /** Tells everybody but its sender, who has means to hear it. */
   tell(sender: AudienceMember, payload: string): void {
-    for (const member of this.members.values()) if (member !== sender) member.stateless(payload)
+    const message = encodeHocuspocusBody({ type: 'stateless', payload })
+    this.broadcast(message, (member) => member !== sender && member.form.hasStateless)
   }
 
   tick(nowMs: number): void {
@@ -91,16 +93,20 @@ export class Audience implements TurnEnd {
     // A nudge goes first: over it a client steps beyond the clock under which it is then shown its own state.
     for (const [owner, update] of this.presence.takeNudges()) {
       const member = this.members.get(owner)
-      member?.send(awarenessFrame(member.form, update))
+      member?.send(frameMessage(member.form.prefix, awareness(update)))
     }
     const update = this.presence.takeChanges()
-    if (update === undefined) return
+    if (update !== undefined) this.broadcast(awareness(update), () => true)
+  }
+
+  private broadcast(message: Uint8Array, isFor: (member: AudienceMember) => boolean): void {
     const frames = new Map<string, Buffer>()
     for (const member of this.members.values()) {
+      if (!isFor(member)) continue
       const { form } = member
       let frame = form.key === undefined ? undefined : frames.get(form.key)
       if (frame === undefined) {
-        frame = awarenessFrame(form, update)
+        frame = frameMessage(form.prefix, message)
         if (form.key !== undefined) frames.set(form.key, frame)
       }
       member.send(frame)
@@ -114,8 +120,8 @@ export class Audience implements TurnEnd {
   }
 }
 
-function awarenessFrame(form: WireForm, update: Uint8Array): Buffer {
-  return frameMessage(form.prefix, encodeYMessage({ type: 'awareness', update }))
+function awareness(update: Uint8Array): Uint8Array {
+  return encodeYMessage({ type: 'awareness', update })
 }
 
 /** The audiences of all documents that have one. */

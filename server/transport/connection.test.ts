@@ -183,9 +183,10 @@ test.each<[string, (world: World) => void, boolean]>([
   ['talking', (world) => world.message('hello'), false],
   ['pinging', (world) => world.ws.emit('ping'), false],
   ['taking a large answer slowly', (world) => world.socket.take(1), false],
-  ['not read by us', (world) => world.connection.queueIsLong(), false],
+  ['read slowly', (world) => world.message('m'.repeat(1000)), false],
+  ['waiting for what does not come', (world) => world.connection.queueIsLong(), true],
 ])('a peer that is %s: dropped after two intervals: %#', (_, act, isDropped) => {
-  const world = new World()
+  const world = new World({ bytes: { perSecond: 1, burst: 1000 } })
   world.connection.answer([bytes(100_000)])
   world.endTurn()
   for (let second = 0; second < 60; second++) {

@@ -11,7 +11,7 @@
  * We write frames to the raw socket; `ws` reads, answers pings and does the closing handshake. It writes whole frames
  * and holds nothing back without compression, so ours never fall inside one of its own.
  *
- * There are thousands of idle connections: no timer and no closure of their own, one tick for all.
+ * There are thousands of idle connections: none has a timer of its own, one tick serves all.
  */
 import type { Socket } from 'node:net'
 import type { RawData, WebSocket } from 'ws'
@@ -386,9 +386,9 @@ export class Connection implements TurnEnd {
     this.handler.tick(nowMs)
   }
 
-  /** A peer that we do not read, or that takes a large answer slowly, is not dead. */
+  /** A peer that we read slowly, or that takes a large answer slowly, is not dead; one that waits for us too long is. */
   private noticeProgress(): void {
-    if (this.unread !== 0) this.heardAtMs = this.nowMs
+    if (this.unread & (RATE_IS_SPENT | TURN_IS_FULL)) this.heardAtMs = this.nowMs
     const waiting = this.socket.writableLength
     if (waiting === 0) return
     const written = this.socket.bytesWritten - waiting

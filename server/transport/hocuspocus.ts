@@ -20,6 +20,7 @@ import {
   openEnvelope,
   PING_MESSAGE,
   parseAddress,
+  type SentHocuspocusMessage as Sent,
 } from '../../shared/protocol/hocuspocus.js'
 import type { Documents } from '../replica/documents.js'
 import type { Audiences, WireForm } from './audience.js'
@@ -28,7 +29,6 @@ import { StockDocument, type StockProtocol } from './stock-document.js'
 import { TokenBucket } from './token-bucket.js'
 import { frameMessage } from './websocket-frame.js'
 
-type Sent = Exclude<HocuspocusMessage, { type: 'unknown' }>
 type Token = Extract<HocuspocusMessage, { type: 'token' }>
 
 const NO_PREFIX = new Uint8Array()
@@ -118,12 +118,6 @@ export class HocuspocusHandler implements ProtocolHandler {
 
   // --- for its sessions
 
-  get documentCount(): number {
-    let count = 0
-    for (const session of this.addresses.values()) if (session.isAuthenticated) count++
-    return count
-  }
-
   authenticated(): void {
     this.wasAuthenticated = true
   }
@@ -193,7 +187,8 @@ export class HocuspocusHandler implements ProtocolHandler {
   private begin(address: string): Session | undefined {
     const { connection } = this
     const { documentsPerConnection, unauthenticatedDocuments } = connection.limits
-    const authenticated = this.documentCount
+    let authenticated = 0
+    for (const session of this.addresses.values()) if (session.isAuthenticated) authenticated++
     if (authenticated >= documentsPerConnection || this.addresses.size - authenticated >= unauthenticatedDocuments) {
       connection.close(new CausewayError('access/too-many-requests'))
       return undefined
@@ -312,11 +307,9 @@ class Session implements StockProtocol {
         this.presence(document, message.update)
         break
       case 'query-awareness':
-        document.showPresent()
+        document.query()
         break
       case 'stateless':
-        // Who may not write must not move those who may.
-        if (!document.caller.can(document.document, 'write')) break
         if (this.handler.mayTell(message.payload.length)) document.tell(message.payload)
         break
       case 'broadcast-stateless':
@@ -398,7 +391,7 @@ class Session implements StockProtocol {
     this.say({ type: 'authenticated', scope: caller.can(name, 'write') ? 'read-write' : 'readonly' })
     if (this.document !== undefined) {
       this.document.caller = caller
-      this.state = this.document.isOpen ? 'open' : 'loading'
+      this.state = 'open'
       return
     }
     this.open(caller, name)
@@ -407,7 +400,8 @@ class Session implements StockProtocol {
   private open(caller: Caller, name: string): void {
     const { connection, documents, audiences } = this.handler.options
     const { isSession } = parseAddress(this.address)
-    const form: WireForm = { key: isSession ? undefined : `h:${this.address}`, prefix: encodeAddress(this.address) }
+    const key = isSession ? undefined : `h:${this.address}`
+    const form: WireForm = { key, prefix: encodeAddress(this.address), hasStateless: true }
     const strays = this.handler.takeStrays(this.address)
     const document = new StockDocument({
       connection,
@@ -455,7 +449,6 @@ class Session implements StockProtocol {
     // A provider that was refused may show a fresh token and no step1; what it sent meanwhile was dropped.
     if (this.wasRefused && !this.queue.some(({ message }) => message.type === 'step1')) document.resync()
     this.wasRefused = false
-    if (this.state !== 'loading') return
     this.state = 'open'
     try {
       this.drain()
@@ -474,13 +467,9 @@ class Session implements StockProtocol {
 
   echo(): void {}
 
-  stateless(payload: string): void {
-    this.say({ type: 'stateless', payload })
-  }
-
   lost(error: CausewayError): void {
     if (error.info.retry === 'never') this.closedByServer(error)
-    else this.handler.connection.close(error)
+    else this.handler.connection.failed(error)
   }
 
   private say(message: Sent): void {

@@ -207,6 +207,27 @@ test('[SEC] ids of a connection and of a document are bounded', () => {
   expect((presence as unknown as { gone: Map<number, unknown> }).gone.size).toBeLessThanOrEqual(3)
 })
 
+test('[SEC] the states of a document are bounded together, and room comes back', () => {
+  const presence = presenceOf(3, { ...PRESENCE_LIMITS, bytesPerDocument: 300 })
+  const large = (clientId: number, clock: number) => say(entry(clientId, clock, { a: 'x'.repeat(130) }))
+  expect(presence.receive(1, NOBODY, large(5, 1), 0)).toBe(0)
+  expect(presence.receive(1, NOBODY, large(5, 2), 0)).toBe(0)
+  expect(presence.receive(2, NOBODY, large(6, 1), 0)).toBe(0)
+  expect(presence.receive(3, NOBODY, large(7, 1), 0)).toBe(1)
+  presence.leave(1)
+  expect(presence.receive(3, NOBODY, large(7, 2), 0)).toBe(0)
+})
+
+test('[SEC] a large state costs as much of the rate as many small ones', () => {
+  const presence = presenceOf(1, { ...PRESENCE_LIMITS, changes: { perSecond: 1, burst: 8 } })
+  presence.receive(1, NOBODY, say(entry(5, 1, { a: 'x'.repeat(10_000) })), 0)
+  presence.takeChanges()
+  presence.receive(1, NOBODY, say(entry(5, 2, { a: 1 })), 1000)
+  expect(presence.takeChanges()).toBeUndefined()
+  presence.tick(10_000)
+  expect(show(presence.takeChanges())).toEqual(['5@2 {"a":1}'])
+})
+
 test('[SEC] an update that is no awareness update is a bad message', () => {
   const presence = presenceOf(3)
   const badMessage = expect.objectContaining({ code: 'protocol/bad-message' })

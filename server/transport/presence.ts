@@ -24,9 +24,11 @@ export interface PresenceLimits {
   /** Ids of one connection: a browser's tabs show each other's. */
   readonly idsPerConnection: number
   readonly idsPerDocument: number
+  /** All states of a document together: whoever joins gets them at once. */
+  readonly bytesPerDocument: number
   readonly stateBytes: number
   readonly stateDepth: number
-  /** Changes that one connection may show; of what exceeds it the latest is shown by a later `tick`. */
+  /** Changes that one connection may show, a KiB each; of what exceeds it the latest is shown by a later `tick`. */
   readonly changes: Rate
   /** How long a state stands without a renewal; clients renew every 15 s. */
   readonly silenceMs: number
@@ -35,6 +37,7 @@ export interface PresenceLimits {
 export const PRESENCE_LIMITS: PresenceLimits = {
   idsPerConnection: 64,
   idsPerDocument: 8192,
+  bytesPerDocument: 2 * 1024 * 1024,
   stateBytes: 16 * 1024,
   stateDepth: 8,
   changes: { perSecond: 60, burst: 120 },
@@ -80,6 +83,7 @@ export class Presence {
   private readonly deferring = new Set<PresenceOwner>()
   private encodedStates: Uint8Array | undefined
   private newestOwner: PresenceOwner
+  private bytes = 0
 
   /** `newestOwner`: the last number given out before anybody showed presence. */
   constructor(limits: PresenceLimits = PRESENCE_LIMITS, newestOwner: PresenceOwner = 0) {
@@ -102,7 +106,7 @@ export class Presence {
     for (const entry of decodeAwareness(update, idsPerDocument)) {
       if (!this.isHeardFrom(owner, stamp, entry)) continue
       const holder = this.holderOf(owner, stamp, nowMs)
-      if (!isGone(entry.json) && !holder.bucket.spend(this.limits.changes, 1, nowMs)) {
+      if (!isGone(entry.json) && !holder.bucket.spend(this.limits.changes, costOf(entry), nowMs)) {
         if (!this.defer(owner, holder, entry)) refused++
       } else if (!this.take(owner, holder, entry, nowMs)) refused++
     }
@@ -182,6 +186,8 @@ export class Presence {
       if (holder.ids.size >= this.limits.idsPerConnection) return false
       if (known === undefined && this.present.size >= this.limits.idsPerDocument) return false
     }
+    const bytes = this.bytes + json.length - (known?.json.length ?? 0)
+    if (bytes > this.limits.bytesPerDocument) return false
     if (gone !== undefined && received <= gone.clock && owner <= gone.owner) return true
     if (known !== undefined && received === known.clock && json === known.json) return true
     let clock = received
@@ -193,6 +199,7 @@ export class Presence {
     holder.ids.add(id)
     holder.deferred?.delete(id)
     this.gone.delete(id)
+    this.bytes = bytes
     this.present.set(id, { owner, clock, json, renewedMs: nowMs })
     this.note(id)
     return true
@@ -231,7 +238,7 @@ export class Presence {
   private showDeferred(owner: PresenceOwner, nowMs: number): void {
     const holder = this.holders.get(owner)
     for (const [id, entry] of holder?.deferred ?? []) {
-      if (holder === undefined || !holder.bucket.spend(this.limits.changes, 1, nowMs)) return
+      if (holder === undefined || !holder.bucket.spend(this.limits.changes, costOf(entry), nowMs)) return
       holder.deferred?.delete(id)
       if (!this.isHeardFrom(owner, holder.stamp, entry)) continue
       try {
@@ -249,6 +256,7 @@ export class Presence {
     holder?.ids.delete(id)
     holder?.deferred?.delete(id)
     this.present.delete(id)
+    this.bytes -= known.json.length
     this.gone.delete(id)
     this.gone.set(id, { clock, owner: this.newestOwner })
     if (this.gone.size > this.limits.idsPerDocument) {
@@ -293,6 +301,13 @@ export class Presence {
 
 const TOO_LARGE = Symbol('too large')
 const NO_NUDGES: ReadonlyMap<PresenceOwner, Uint8Array> = new Map()
+const COST_UNIT_BYTES = 1024
+
+/** A change goes to everybody in the document, so a large state costs as much as many small ones. */
+function costOf({ json }: ReceivedAwareness): number {
+  return 1 + Math.floor(json.length / COST_UNIT_BYTES)
+}
+
 const NULL = [0x6e, 0x75, 0x6c, 0x6c]
 
 function isGone(json: Uint8Array): boolean {

@@ -2,7 +2,7 @@
  * One stock client in one document, whichever of the two protocols it speaks: behind the address, their messages are the
  * same. What differs, the protocol does: how an edit is acknowledged, and how the document ends.
  */
-import { CausewayError } from '../../shared/errors/error.js'
+import { asCausewayError, CausewayError } from '../../shared/errors/error.js'
 import { encodeYMessage, STEP2_PREFIX, UPDATE_PREFIX } from '../../shared/protocol/sync.js'
 import type { Acknowledgement, DeliveredBatch, Documents, Subscriber, Subscription } from '../replica/documents.js'
 import type { Audience, AudienceMember, Audiences, WireForm } from './audience.js'
@@ -18,7 +18,6 @@ export interface StockProtocol {
   refused(times: number, error: CausewayError): void
   /** An update changed nothing, and its sender learns so. */
   echo(update: Uint8Array): void
-  stateless(payload: string): void
   /** The document is not served any more. */
   lost(error: CausewayError): void
 }
@@ -35,17 +34,19 @@ export interface StockDocumentOptions {
   readonly strays: number
 }
 
+const QUERY_INTERVAL_MS = 1000
 const COPY_BELOW_BYTES = 16 * 1024
 const NO_PREFIX = new Uint8Array()
 
 /** The form of `/y`: one for all its clients. */
-export const Y_FORM: WireForm = { key: 'y', prefix: NO_PREFIX }
+export const Y_FORM: WireForm = { key: 'y', prefix: NO_PREFIX, hasStateless: false }
 
 export class StockDocument implements Subscriber, AudienceMember, Asker {
   readonly document: string
   readonly form: WireForm
-  caller: Caller
   presenceOwner = 0
+  private ofCaller: Caller
+  private mayWrite: boolean
   private readonly connection: Connection
   private readonly protocol: StockProtocol
   private readonly audiences: Audiences
@@ -53,6 +54,7 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
   private readonly updatePrefix: Uint8Array
   private subscription: Subscription | undefined
   private audience: Audience | undefined
+  private queriedAtMs = Number.NEGATIVE_INFINITY
   private isAttached = false
   private isOver = false
   /** The state vector of a step1 that waits for its answer; a later one takes the place of an earlier. */
@@ -64,7 +66,8 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
     this.audiences = options.audiences
     this.document = options.document
     this.form = options.form
-    this.caller = options.caller
+    this.ofCaller = options.caller
+    this.mayWrite = options.caller.can(options.document, 'write')
     this.session = new StockSession(options.strays)
     this.updatePrefix =
       options.form.prefix.length === 0 ? UPDATE_PREFIX : Buffer.concat([options.form.prefix, UPDATE_PREFIX])
@@ -94,6 +97,16 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
     return this.session.unansweredQuestions
   }
 
+  get caller(): Caller {
+    return this.ofCaller
+  }
+
+  /** A fresh token was shown. */
+  set caller(caller: Caller) {
+    this.ofCaller = caller
+    this.mayWrite = caller.can(this.document, 'write')
+  }
+
   // --- from the client
 
   /** A step1: answered by a step2, and by a step1 of ours where the protocol wants one in return. */
@@ -108,19 +121,23 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
   edit(kind: 'update' | 'step2', update: Uint8Array): void {
     const request = this.session.received(kind)
     this.connection.requestBegins()
-    if (this.caller.can(this.document, 'write')) {
+    if (this.mayWrite) {
       this.subscription!.update(request, update, kind)
       return
     }
-    // A reader's step2 tells what it holds; that it holds nothing new is no refusal.
-    if (kind === 'step2' && this.subscription?.addsNothing(update)) this.acknowledge(request, { leftover: false })
-    else this.refuse(request, new CausewayError('access/forbidden', { document: this.document, right: 'write' }))
+    try {
+      // A reader's step2 tells what it holds; that it holds nothing new is no refusal.
+      if (kind === 'step2' && this.subscription?.addsNothing(update)) this.acknowledge(request, { leftover: false })
+      else this.refuse(request, new CausewayError('access/forbidden', { document: this.document, right: 'write' }))
+    } catch (thrown) {
+      this.refuse(request, asCausewayError(thrown))
+    }
   }
 
   /** Throws `protocol/bad-message`. */
   awareness(update: Uint8Array): void {
-    const { caller, connection } = this
-    const refused = this.audience!.receive(this, caller, update, connection.nowMs)
+    const { ofCaller, connection } = this
+    const refused = this.audience!.receive(this, ofCaller, update, connection.nowMs)
     if (refused > 0) connection.metrics.count('presence-refused', refused)
   }
 
@@ -128,15 +145,22 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
     this.audience!.showPresent(this)
   }
 
-  /** Tells the document's other clients. */
-  tell(payload: string): void {
-    this.audience!.tell(this, payload)
+  /** The client asks who is present; not too often, since the answer may be long. */
+  query(): void {
+    const { nowMs } = this.connection
+    if (nowMs - this.queriedAtMs < QUERY_INTERVAL_MS) return
+    this.queriedAtMs = nowMs
+    this.showPresent()
   }
 
-  /** Sends our state vector, to be answered by a step2 that the client counts: once when it connects. */
+  /** Tells the document's other clients, where the caller may write: who may not must not move those who may. */
+  tell(payload: string): void {
+    if (this.mayWrite) this.audience!.tell(this, payload)
+  }
+
+  /** Sends our state vector when a connection opens, to be answered by a step2 that the client counts. */
   openQuestion(): void {
-    this.session.opened()
-    this.sendStep1()
+    if (this.session.opened()) this.sendStep1()
   }
 
   // --- from the document
@@ -184,10 +208,6 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
 
   send(frames: Uint8Array): void {
     this.connection.send(frames)
-  }
-
-  stateless(payload: string): void {
-    this.protocol.stateless(payload)
   }
 
   /** Answers the step1 that waits; called by the connection when it is time. */

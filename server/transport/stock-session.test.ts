@@ -262,6 +262,15 @@ test('whatever happens, "saved" is never shown early, and always in the end', ()
   )
 })
 
+test('[SEC] a client that answers no step1 is sent a bounded number of them', () => {
+  const session = new StockSession()
+  let sent = 0
+  for (let n = 0; n < 1000; n++) if (session.opened()) sent++
+  expect(sent).toBe(100)
+  session.received('step2')
+  expect(session.opened()).toBe(true)
+})
+
 test('thousands of requests may wait, and be answered in any order', () => {
   const session = connected()
   const numbers = Array.from({ length: 5000 }, () => session.received('update'))

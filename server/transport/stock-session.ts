@@ -45,7 +45,7 @@ const NOTHING: readonly StockEffect[] = []
 const ACKNOWLEDGED: readonly StockEffect[] = [{ type: 'acknowledge', times: 1 }]
 const ASK: StockEffect = { type: 'ask' }
 
-/** Step1s without an answer that are remembered: honest clients answer each before they send the next. */
+/** Step1s without an answer: honest clients have one or two. */
 const QUESTIONS_LIMIT = 100
 /** Settled requests that may stand before the first open one. */
 const COMPACT_AT = 1024
@@ -79,10 +79,14 @@ export class StockSession {
     return this.questions.length + this.strays
   }
 
-  /** Our step1 goes out because a connection opens, or in answer to the client's: its step2 is one the client counts. */
-  opened(): void {
-    // A forgotten one is taken for unasked, which is counted alike.
-    if (this.questions.length < QUESTIONS_LIMIT) this.questions.push(false)
+  /**
+   * Our step1 is to go out because a connection opens, or in answer to the client's: its step2 is one that the client
+   * counts. False where so many have no answer that no more are sent.
+   */
+  opened(): boolean {
+    if (this.questions.length >= QUESTIONS_LIMIT) return false
+    this.questions.push(false)
+    return true
   }
 
   /** An edit or a step2 arrived: the number under which it is to be offered to the document. */

@@ -147,7 +147,7 @@ export class YHandler implements ProtocolHandler, StockProtocol {
         document.awareness(message.update)
         break
       case 'query-awareness':
-        document.showPresent()
+        document.query()
         break
       case 'denied':
       case 'unknown':
@@ -167,8 +167,6 @@ export class YHandler implements ProtocolHandler, StockProtocol {
   echo(update: Uint8Array): void {
     this.connection.send(frameUpdates(UPDATE_PREFIX, [{ update }]))
   }
-
-  stateless(): void {}
 
   lost(error: CausewayError): void {
     if (error.info.retry === 'never') {

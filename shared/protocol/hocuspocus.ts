@@ -152,17 +152,24 @@ function readAuth(body: FrameReader): HocuspocusMessage {
   }
 }
 
-export function encodeHocuspocusMessage(
-  address: string,
-  message: Exclude<HocuspocusMessage, { type: 'unknown' }>,
-): Uint8Array {
+/** What a side can send: everything but what it does not know. */
+export type SentHocuspocusMessage = Exclude<HocuspocusMessage, { type: 'unknown' }>
+
+export function encodeHocuspocusMessage(address: string, message: SentHocuspocusMessage): Uint8Array {
   const encoder = createEncoder()
   writeVarString(encoder, address)
   writeMessage(encoder, message)
   return toUint8Array(encoder)
 }
 
-function writeMessage(encoder: Encoder, message: Exclude<HocuspocusMessage, { type: 'unknown' }>): void {
+/** A message without its address, for what goes to many addresses. */
+export function encodeHocuspocusBody(message: SentHocuspocusMessage): Uint8Array {
+  const encoder = createEncoder()
+  writeMessage(encoder, message)
+  return toUint8Array(encoder)
+}
+
+function writeMessage(encoder: Encoder, message: SentHocuspocusMessage): void {
   switch (message.type) {
     case 'step1':
     case 'step2':

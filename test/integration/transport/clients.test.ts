@@ -19,6 +19,7 @@ interface Client {
   readonly doc: Y.Doc
   readonly awareness: Awareness
   isSynced(): boolean
+  isConnected(): boolean
   socket(): WebSocket | null
   disconnect(): void
   connect(): void
@@ -37,6 +38,7 @@ function openYWebsocket(Provider: typeof WebsocketProvider, server: Server, name
     doc,
     awareness: provider.awareness,
     isSynced: () => provider.synced,
+    isConnected: () => provider.wsconnected,
     socket: () => provider.ws as unknown as WebSocket,
     disconnect: () => provider.disconnect(),
     connect: () => provider.connect(),
@@ -59,6 +61,7 @@ function openHocuspocus(server: Server, name: string, token?: string): Client & 
     doc,
     awareness: provider.awareness!,
     isSynced: () => provider.synced && provider.unsyncedChanges === 0,
+    isConnected: () => websocketProvider.status === 'connected',
     socket: () => websocketProvider.webSocket as unknown as WebSocket,
     disconnect: () => websocketProvider.disconnect(),
     connect: () => void websocketProvider.connect(),
@@ -78,6 +81,7 @@ function openHocuspocus3(server: Server, name: string, token?: string): Client {
     doc,
     awareness: provider.awareness!,
     isSynced: () => provider.synced && provider.unsyncedChanges === 0,
+    isConnected: () => websocketProvider.status === 'connected',
     socket: () => websocketProvider.webSocket as unknown as WebSocket,
     disconnect: () => websocketProvider.disconnect(),
     connect: () => void websocketProvider.connect(),
@@ -106,6 +110,7 @@ describe.each(KINDS)('%s', (_, open) => {
     type(alice, 'online ')
     await eventually(() => expect(textOf(bob)).toBe('online '))
     alice.disconnect()
+    await eventually(() => expect(alice.isConnected()).toBe(false))
     type(alice, 'alice ')
     type(bob, 'bob ')
     await eventually(() => expect(server.documents.durable('team/notes').getText('t').toString()).toBe('online bob '))

@@ -239,6 +239,47 @@ test('a right that ends is denied for its address alone, and a late token brings
   await eventually(() => expect(server.documents.durable('doc').getText('t').toString()).toBe('offline'))
 })
 
+test('a fresh token under judgement decides, even if the old one ends meanwhile', async () => {
+  let accept = (): void => {}
+  const server = await startServer({
+    authenticate: ({ token }) =>
+      token === 't'
+        ? Promise.resolve({ ...ANYBODY, expiresAtMs: 1_000_000 + 10_000 })
+        : new Promise((resolve) => {
+            accept = () => resolve(ANYBODY)
+          }),
+  })
+  const client = await openHocuspocus(server)
+  await attach(client)
+  await server.pass(8)
+  await client.next(type('token-request'))
+  client.say({ type: 'token', token: 'fresh' })
+  await client.settled()
+  await server.pass(5)
+  accept()
+  await client.next(type('authenticated'))
+  client.say(STEP1)
+  await client.next(type('step2'))
+  expect(types(client)).not.toContain('denied')
+})
+
+test.each([
+  ['that showed a version gets a ping', TOKEN, '09'],
+  ['that showed none gets awareness of nobody', { type: 'token', token: 't' } as Addressed, '03646f63010100'],
+])('an idle provider %s, every 20 s at least', async (_, token, expected) => {
+  const server = await startServer()
+  const client = await openHocuspocus(server)
+  client.say(token, STEP1)
+  await client.next(type('step2'))
+  for (let round = 1; round <= 3; round++) {
+    await server.pass(18)
+    await client.settled()
+    const kept = client.frames.map((frame) => frame.toString('hex')).filter((hex) => hex === expected)
+    expect(kept.length).toBeGreaterThanOrEqual(round)
+  }
+  expect(client.received.every(({ type }) => type === 'unknown' || type === 'awareness')).toBe(true)
+})
+
 test('a session token behind the token is not part of it', async () => {
   const tokens: (string | undefined)[] = []
   const server = await startServer({

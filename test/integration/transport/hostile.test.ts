@@ -231,6 +231,7 @@ test('nobody can take or end the presence of a bystander', async () => {
   const client = await openY(server, 'doc')
   client.say(state(77, 9, 'null'), state(77, 2 ** 40, '{"me":"forged"}'), state(77, 5, 'null'))
   await client.settled()
+  await server.pass(1)
   client.say({ type: 'query-awareness' })
   await client.settled()
   await eventually(() =>
