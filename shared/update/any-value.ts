@@ -64,7 +64,8 @@ export function checkAny(reader: Reader, depth: number): void {
 
 /**
  * Passes over the options of a subdocument. Yjs hands them to the constructor of a document, where other names than
- * these would replace its id or its functions. The Rust implementation writes all six, `encoding` as 64 bits.
+ * these would replace its id or its functions. The Rust implementation writes more of them than Yjs, and `encoding` as
+ * 64 bits; no reader ever shows that one.
  */
 export function checkSubdocumentOptions(reader: Reader, depth: number): void {
   const at = reader.position
@@ -77,7 +78,7 @@ export function checkSubdocumentOptions(reader: Reader, depth: number): void {
     if (!allowed) throw badUpdate('bad-subdocument-options', keyAt)
     const type = reader.bytes[reader.position]
     if (allowed !== 'any' && !allowed.includes(type ?? -1)) throw badUpdate('bad-subdocument-options', keyAt)
-    if (type === BIG_INTEGER) reader.skip(9)
+    if (type === BIG_INTEGER && allowed !== 'any') reader.skip(9)
     else checkAny(reader, depth)
   }
 }

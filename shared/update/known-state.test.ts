@@ -4,7 +4,10 @@ import { ByteServer } from '../../test/fuzz/byte-server.js'
 import { HonestRoom } from '../../test/fuzz/honest-room.js'
 import { steps } from '../../test/fuzz/honest-steps.js'
 import * as raw from '../../test/fuzz/update-bytes.js'
+import { checkUpdate } from './check.js'
+import { joinUpdates } from './join.js'
 import { KnownState } from './known-state.js'
+import { parseUpdate } from './parse.js'
 import { Places } from './places.js'
 import { indexUpdate } from './update-index.js'
 
@@ -72,6 +75,18 @@ test('an item lies where its left neighbour lies, else where its right one does,
   expect([0, 3, 4, 5, 6, 7, 8, 9, 11].map((clock) => places.get(9, clock))).toEqual([0, 0, 0, 3, 3, 4, 4, 0, 0])
   expect(places.get(1, 0)).toBe(3)
   expect(places.size).toBe(4)
+})
+
+test('what is collected lies nowhere, also where a part of it was known alive', () => {
+  const first = of(raw.type(1), raw.any([[126]], { parent: [9, 0], key: 'k' }))
+  const known = KnownState.of(first)
+  const rest = update([{ client: 9, clock: 1, structs: [raw.gc(3), text('x', { parent: 'text' })] }])
+  const checked = checkUpdate(parseUpdate(rest), known, 'update')
+  known.add(checked)
+  const joined = joinUpdates(first, checked.type === 'new' ? [checked.update] : [])
+  for (const state of [known, KnownState.of(joined)]) {
+    expect([0, 1, 2, 3, 4].map((clock) => state.places.get(9, clock))).toEqual([0, 3, 0, 0, 0])
+  }
 })
 
 test('a document of text at the top keeps no places, one of paragraphs a few runs each', () => {

@@ -108,6 +108,7 @@ test.each<[string, string, Uint8Array]>([
   ['subdocument options that are no object', 'bad-subdocument-options', of(raw.subdocument('a', [126]))],
   ['a subdocument option that replaces its id', 'bad-subdocument-options', of(subdocWith('guid', [119, 1, 97]))],
   ['a subdocument option that is a function', 'bad-subdocument-options', of(subdocWith('gcFilter', [120]))],
+  ['a subdocument whose meta is a big integer', 'big-integer', of(subdocWith('meta', [122, 0, 0, 0, 0, 0, 0, 0, 1]))],
   ['a subdocument flag that is no boolean', 'bad-subdocument-options', of(subdocWith('gc', [125, 1]))],
 ])('an update with %s is refused: %s', (_, reason, bytes) => {
   expect(() => parseUpdate(bytes)).toThrow(badUpdate(reason))

@@ -4,9 +4,9 @@
  * is pending, the state re-encodes and loads again into the same content, and what others wrote is still there unless
  * it was deleted openly.
  *
- * One thing the bytes cannot tell: whether an item's neighbours are neighbours. Where they lie in different types, or in
- * the wrong order, the place that Yjs finds depends on the order of arrival, and so may the content; only the ids and
- * clocks agree then. Older versions of Yjs make such items when they redo, so they cannot be refused.
+ * One thing the bytes cannot tell: whether an item's neighbours are neighbours. Where they lie in different types, in
+ * the wrong order, or apart, the place that Yjs finds depends on the order of arrival, and so may the content; only the
+ * ids and clocks agree then. Older versions of Yjs make such items when they redo, so they cannot be refused.
  */
 import * as Y from 'yjs'
 import { assert } from '../../shared/base/assert.js'
