@@ -2,8 +2,8 @@
 import { CausewayError } from '../../shared/errors/error.js'
 import type { Config } from '../host/config.js'
 import type { RunningReplica } from '../host/start.js'
-import { collectWhenIdle } from './idle-collection.js'
 import type { Terminal } from './run.js'
+import { keepHeapSmall } from './small-heap.js'
 import { type ConfigFlags, readConfig } from './sources.js'
 
 export async function serve(flags: ConfigFlags & { readonly json?: boolean }, { env, out }: Terminal): Promise<void> {
@@ -15,6 +15,7 @@ export async function serve(flags: ConfigFlags & { readonly json?: boolean }, { 
 
 /** Starts the replica and hands its end to the signals. A failed start rejects in words that name the option. */
 export async function startUntilSignal(config: Config): Promise<RunningReplica> {
+  keepHeapSmall()
   const [{ startReplica }, { drainOnSignals }, { createLog }] = await Promise.all([
     import('../host/start.js'),
     import('../host/signals.js'),
@@ -25,7 +26,6 @@ export async function startUntilSignal(config: Config): Promise<RunningReplica> 
     throw explainListenFailure(error, config)
   })
   drainOnSignals(() => replica.stop(), { log })
-  collectWhenIdle()
   return replica
 }
 
