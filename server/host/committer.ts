@@ -3,7 +3,7 @@
  * are the next one; and commits that follow each other closely are kept a few milliseconds apart, since then one
  * write per socket carries several updates too. An idle replica commits at once.
  */
-import { CausewayError } from '../../shared/errors/error.js'
+import { asCausewayError, CausewayError } from '../../shared/errors/error.js'
 import type { Op } from '../../shared/protocol/op.js'
 import { encodeOpBatch } from '../../shared/protocol/op-codec.js'
 import type { CommitFigures, Log } from '../storage/log.js'
@@ -21,8 +21,10 @@ export interface Committed {
   readonly figures: CommitFigures
 }
 
-/** Least time between the starts of two commits. */
+/** Least time between the starts of two commits of few ops. */
 const PACE_MS = 5
+/** So many ops share a commit's cost well enough: waiting for more would only add delay. */
+const ENOUGH_OPS = 128
 
 export class Committer {
   private pending: Op[] = []
@@ -51,7 +53,8 @@ export class Committer {
   add(op: Op): void {
     if (this.pending.length === 0) this.oldestAtMs = this.monotonicMs()
     this.pending.push(op)
-    this.schedule()
+    if (this.pending.length >= ENOUGH_OPS && !this.isRunning) this.run()
+    else this.schedule()
   }
 
   /** Resolves when nothing is pending or running. */
@@ -62,15 +65,23 @@ export class Committer {
 
   private schedule(): void {
     if (this.isRunning || this.isScheduled) return
+    if (this.pending.length >= ENOUGH_OPS) {
+      this.run()
+      return
+    }
     this.isScheduled = true
     const waitMs = this.startedAtMs + PACE_MS - this.monotonicMs()
     // Even at once is after this turn's reads, so that what arrived together is committed together.
-    if (waitMs <= 0.5) setImmediate(this.run)
-    else setTimeout(this.run, waitMs)
+    if (waitMs <= 0.5) setImmediate(this.scheduled)
+    else setTimeout(this.scheduled, waitMs)
   }
 
-  private readonly run = (): void => {
+  private readonly scheduled = (): void => {
     this.isScheduled = false
+    if (!this.isRunning) this.run()
+  }
+
+  private run(): void {
     const ops = this.pending
     const last = ops.at(-1)
     if (last === undefined) {
@@ -82,7 +93,7 @@ export class Committer {
     const startedAtMs = this.monotonicMs()
     this.startedAtMs = startedAtMs
     const waitedMs = startedAtMs - this.oldestAtMs
-    this.log.commit(encodeOpBatch(ops), (error, figures) => {
+    const onDone = (error?: CausewayError, figures?: CommitFigures): void => {
       this.isRunning = false
       if (figures !== undefined) {
         const tookMs = this.monotonicMs() - startedAtMs
@@ -95,7 +106,13 @@ export class Committer {
       }
       if (this.pending.length > 0) this.schedule()
       else this.becomeIdle()
-    })
+    }
+    try {
+      this.log.commit(encodeOpBatch(ops), onDone)
+    } catch (error) {
+      // The log takes nothing any more; whoever offered these ops is still in the middle of it.
+      setImmediate(onDone, asCausewayError(error))
+    }
   }
 
   private becomeIdle(): void {
