@@ -43,8 +43,8 @@ export const DEFAULT_REPLICA_LIMITS: ReplicaLimits = {
   documentBytes: 64 * 1024 * 1024,
   inFlightBytes: 64 * 1024 * 1024,
   waitingPerDocument: 10_000,
-  tailUpdates: 20_000,
-  tailBytes: 256 * 1024,
+  tailUpdates: 40_000,
+  tailBytes: 768 * 1024,
   idleCompactionMs: 2_000,
   idleTailUpdates: 64,
 }
