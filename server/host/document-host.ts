@@ -502,13 +502,15 @@ export class DocumentHost implements Documents {
 
   private async compareContent(effect: Extract<ReplicaEffect<HostSource>, { type: 'compare-content' }>): Promise<void> {
     const { document, lane, update, overlaps } = effect
-    let agrees = false
+    let verdict: Extract<ReplicaInput<HostSource>, { type: 'content-compared' }>['verdict']
     try {
-      agrees = await this.workers.agrees({ snapshot: undefined, tail: document.acceptedContent }, update, overlaps)
+      const state = { snapshot: undefined, tail: document.acceptedContent }
+      verdict = (await this.workers.agrees(state, update, overlaps)) ? 'agrees' : 'differs'
     } catch (error) {
       this.onFailure('document/content-check-failed', error)
+      verdict = asCausewayError(error)
     }
-    this.step({ type: 'content-compared', document: document.name, lane, agrees, nowMs: this.now() })
+    this.step({ type: 'content-compared', document: document.name, lane, verdict, nowMs: this.now() })
   }
 
   private async compact(document: OpenDocument, tailCount: number): Promise<void> {

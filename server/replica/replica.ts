@@ -61,12 +61,12 @@ export type ReplicaInput<S extends Source> =
       readonly parts: readonly ReceivedPart[]
       readonly nowMs: number
     }
-  /** The verdict on a `compare-content` effect. */
+  /** The verdict on a `compare-content` effect, or why there is none: nobody is accused for want of a check. */
   | {
       readonly type: 'content-compared'
       readonly document: string
       readonly lane: object
-      readonly agrees: boolean
+      readonly verdict: 'agrees' | 'differs' | CausewayError
       readonly nowMs: number
     }
   /** Ops up to `seq` are on disk, that one at `position` and those before it just before. */
@@ -230,7 +230,7 @@ export class Replica<S extends Source> {
         this.receive(input.source, input.parts, input.nowMs, effects)
         break
       case 'content-compared':
-        this.resume(this.loaded(input.document), input.lane, input.agrees, input.nowMs, effects)
+        this.resume(input.document, input.lane, input.verdict, input.nowMs, effects)
         break
       case 'committed':
         this.commit(input.seq, input.position, input.nowMs, effects)
@@ -434,24 +434,29 @@ export class Replica<S extends Source> {
   }
 
   private resume(
-    document: OpenDocument,
+    name: string,
     lane: object,
-    agrees: boolean,
+    verdict: 'agrees' | 'differs' | CausewayError,
     nowMs: number,
     effects: ReplicaEffect<S>[],
   ): void {
-    const lanes = this.checking.get(document)
+    const document = this.documents.get(name)
+    const lanes = document && this.checking.get(document)
     const waiting = lanes?.get(lane)
-    if (lanes === undefined || waiting === undefined) return // a failed commit emptied the lane meanwhile
+    // A failed commit emptied the lane meanwhile, after which the document may be gone as well.
+    if (document === undefined || lanes === undefined || waiting === undefined) return
     const head = waiting.queue[0]
     assert(head, 'a lane under check has a first request')
-    if (!agrees) {
-      const error = new CausewayError('document/equivocation', { document: document.name })
+    if (verdict !== 'agrees') {
+      const error =
+        verdict === 'differs'
+          ? new CausewayError('document/equivocation', { document: name })
+          : withDocument(verdict, name)
       effects.push({ type: 'refuse', source: head.source, error })
     }
     waiting.compared = waiting.asked
     this.leaveCheck(document, lanes, lane)
-    if (agrees) this.judge(head.source, head.parts, waiting.compared, nowMs, effects)
+    if (verdict === 'agrees') this.judge(head.source, head.parts, waiting.compared, nowMs, effects)
     // What came behind it on the same lane, up to the next one that needs a check of its own.
     for (const next of waiting.queue.slice(1)) this.receive(next.source, next.parts, nowMs, effects)
   }
