@@ -72,6 +72,8 @@ export interface DocumentHostLimits {
   readonly idleMs: number
   /** Diffs of more bytes than this are computed in a worker. */
   readonly inlineDiffBytes: number
+  /** State vectors of more bytes than this are read in a worker: what each entry costs, the sender decides. */
+  readonly inlineStateVectorBytes: number
   /** Deadline of an `onLoad` hook. */
   readonly onLoadMs: number
 }
@@ -81,6 +83,7 @@ const DEFAULT_LIMITS: DocumentHostLimits = {
   openDocuments: 10_000,
   idleMs: 60_000,
   inlineDiffBytes: 64 * 1024,
+  inlineStateVectorBytes: 64 * 1024,
   onLoadMs: 10_000,
 }
 
@@ -218,7 +221,7 @@ export class DocumentHost implements Documents {
         name,
         snapshot: document.snapshot,
         tail: document.tail.map(({ update }) => update),
-        stateVector: document.clocks.encode(),
+        stateVector: document.stateVector,
         clock: { ...document.clock },
       }
     })
@@ -283,6 +286,9 @@ export class DocumentHost implements Documents {
   diff(entry: Entry, encodedStateVector: Uint8Array): Uint8Array | Promise<Uint8Array> {
     const document = entry.document
     assert(document, 'diff of a document that is not open')
+    if (encodedStateVector.length > this.limits.inlineStateVectorBytes) {
+      return this.workers.diff({ snapshot: this.join(entry, document).bytes, tail: [] }, encodedStateVector)
+    }
     const stateVector = StateVector.decode(encodedStateVector)
     if (document.tail.length === 0 && document.snapshot !== undefined && stateVector.size === 0)
       return document.snapshot
@@ -554,7 +560,7 @@ class HostSubscription implements Subscription, Lane {
   }
 
   stateVector(): Uint8Array {
-    return this.open().clocks.encode()
+    return this.open().stateVector
   }
 
   diff(stateVector: Uint8Array): Uint8Array | Promise<Uint8Array> {

@@ -10,7 +10,7 @@ import { assert } from '../../shared/base/assert.js'
 import type { Dot } from '../../shared/clock/dot.js'
 import { replicaNameOf } from '../../shared/clock/dot.js'
 import type { Checked } from '../../shared/update/check.js'
-import { type DeletedReader, DeleteSet } from '../../shared/update/delete-set.js'
+import { type DeletedReader, type DeleteRange, DeleteSet } from '../../shared/update/delete-set.js'
 import type { ClockReader, StateVector } from '../../shared/update/state-vector.js'
 
 /** What a check found to be new. */
@@ -60,6 +60,11 @@ export class OpenDocument {
   private readonly acceptedClocks = new Map<number, number>()
   private acceptedDeletes = new DeleteSet()
   private acceptedUpdates: Uint8Array[] = []
+  /** Deletes that became durable in the commit under way. */
+  private committedDeletes: DeleteRange[] = []
+  /** Kept until the next commit: a document that many sessions wrote has a long one, and asking for it costs a byte. */
+  private encodedClocks: Uint8Array | undefined
+  private encodedClocksText: string | undefined
 
   constructor(loaded: LoadedDocument) {
     this.name = loaded.name
@@ -102,6 +107,18 @@ export class OpenDocument {
     return this.snapshotBytes + this.tailBytes
   }
 
+  /** The durable state vector in Yjs's encoding; not to be changed. */
+  get stateVector(): Uint8Array {
+    this.encodedClocks ??= this.clocks.encode()
+    return this.encodedClocks
+  }
+
+  /** The same as base64url without padding, as error details carry bytes. */
+  get stateVectorText(): string {
+    this.encodedClocksText ??= toBase64Url(this.stateVector)
+    return this.encodedClocksText
+  }
+
   /** Everything accepted, in order, as updates: what content is compared with. */
   get acceptedContent(): readonly Uint8Array[] {
     return [
@@ -120,11 +137,15 @@ export class OpenDocument {
     this.acceptedUpdates.push(added.update)
   }
 
-  /** The oldest op in flight is on disk: its update becomes durable. */
+  /** The oldest op in flight is on disk: its update becomes durable. `settle` comes behind the last op of a commit. */
   commit(dot: Dot, position: number, added: NewUpdate, nowMs: number): DeliveredUpdate {
     assert(this.inFlight > 0, 'commit without an op in flight')
     for (const [client, , to] of added.clocks) this.clocks.advance(client, to)
-    if (added.deletes.length > 0) this.deleted.addAll(added.deletes)
+    if (added.clocks.length > 0) {
+      this.encodedClocks = undefined
+      this.encodedClocksText = undefined
+    }
+    for (const range of added.deletes) this.committedDeletes.push(range)
     const delivered = { position, dot, update: added.update }
     this.tail.push(delivered)
     this.tailBytes += added.update.length
@@ -135,6 +156,13 @@ export class OpenDocument {
     if (this.inFlight === 0) this.dropOverlay()
     else this.acceptedUpdates.shift()
     return delivered
+  }
+
+  /** All deletes of a commit at once: one by one, each would move all that a large set holds. */
+  settle(): void {
+    if (this.committedDeletes.length === 0) return
+    this.deleted.addAll(this.committedDeletes)
+    this.committedDeletes = []
   }
 
   /** A commit failed: nothing in flight will become durable. */
@@ -156,4 +184,8 @@ export class OpenDocument {
     this.acceptedDeletes = new DeleteSet()
     this.acceptedUpdates = []
   }
+}
+
+function toBase64Url(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64url')
 }

@@ -349,8 +349,8 @@ export class Replica<S extends Source> {
     }
     const result = checkUpdate(parsed, document.accepted, part.kind)
     if (result.type === 'gap') {
-      const stateVector = toBase64Url(document.clocks.encode())
-      return { type: 'refused', error: new CausewayError('document/gap', { document: document.name, stateVector }) }
+      const { name, stateVectorText: stateVector } = document
+      return { type: 'refused', error: new CausewayError('document/gap', { document: name, stateVector }) }
     }
     if (result.overlaps.length > 0 && !covers(equal, result.overlaps)) {
       return { type: 'compare', overlaps: result.overlaps }
@@ -496,6 +496,7 @@ export class Replica<S extends Source> {
     }
     this.inFlight = count === this.inFlight.length ? [] : this.inFlight.slice(count)
     for (const [document, updates] of delivered) {
+      document.settle()
       effects.push({ type: 'deliver', document, updates })
       this.changed.add(document)
       this.compactIfDue(document, effects)
@@ -575,10 +576,5 @@ function covers(compared: Checking<Source>['compared'] | undefined, overlaps: Ch
 }
 
 function withDocument(error: CausewayError, document: string): CausewayError {
-  return new CausewayError(error.code, { ...error.details, document }, { message: error.message })
-}
-
-/** base64url without padding, as error details carry bytes. */
-function toBase64Url(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64url')
+  return new CausewayError(error.code, { ...error.details, document }, { message: error.message, cause: error })
 }

@@ -63,10 +63,10 @@ export class Audience implements TurnEnd {
     }
   }
 
-  /** Shows a member who is present, if anybody is. */
-  showPresent(member: AudienceMember): void {
+  /** The frame that shows a member who is present; absent where nobody is. */
+  presentFrame({ form }: AudienceMember): Buffer | undefined {
     const update = this.presence.states()
-    if (update !== undefined) member.send(awarenessFrame(member.form, update))
+    return update === undefined ? undefined : awarenessFrame(form, update)
   }
 
   /** Tells everybody but its sender. */
