@@ -97,6 +97,9 @@ export interface DocumentHooks {
 /** An update that holds nothing. */
 const NOTHING = indexUpdate(Uint8Array.of(0, 0))
 
+/** Updates after a join that are looked at one by one; beyond, a new join is cheaper. */
+const PIECES_LIMIT = 256
+
 /** How long the bytes of a join are kept for the next one. */
 const KEEP_JOINED_MS = 2_000
 
@@ -292,15 +295,40 @@ export class DocumentHost implements Documents {
     const stateVector = StateVector.decode(encodedStateVector)
     if (document.tail.length === 0 && document.snapshot !== undefined && stateVector.size === 0)
       return document.snapshot
+    if (stateVector.size === 0) return this.join(entry, document).bytes
+    return this.diffOfPieces(entry, document, stateVector) ?? this.diffOfJoin(entry, document, stateVector)
+  }
+
+  /**
+   * What is wanted of each piece, joined: without a join of the pieces, which copies the document, for who asks for
+   * little after each edit of others. Absent where much is wanted or nothing was joined before.
+   */
+  private diffOfPieces(entry: Entry, document: OpenDocument, stateVector: StateVector): Uint8Array | undefined {
+    const { joined } = entry
+    if (joined === undefined || joined.snapshot !== document.snapshot) return undefined
+    const added = document.tail.slice(joined.tailLength)
+    if (added.length === 0 || added.length > PIECES_LIMIT) return undefined
+    const pieces = [joined.index, ...added.map(({ update }) => indexUpdate(update))]
+    let wantedBytes = 0
+    for (const { blocks } of pieces) {
+      for (const { client, clockEnd, from, to } of blocks) {
+        if (stateVector.get(client) < clockEnd) wantedBytes += to - from
+      }
+    }
+    if (wantedBytes > this.limits.inlineDiffBytes) return undefined
+    entry.joined = { ...joined, usedAtMs: this.now() }
+    return joinIndexed(pieces.map((piece) => indexUpdate(diffUpdate(piece, stateVector)))).bytes
+  }
+
+  private diffOfJoin(entry: Entry, document: OpenDocument, stateVector: StateVector): Uint8Array | Promise<Uint8Array> {
     const joined = this.join(entry, document)
-    if (stateVector.size === 0) return joined.bytes
     // Blocks that are wanted or known whole are copied or left out; only those cut inside are read struct by struct.
     const bytesToRead = joined.blocks.reduce((sum, { client, clock, clockEnd, from, to }) => {
       const known = stateVector.get(client)
       return known > clock && known < clockEnd ? sum + to - from : sum
     }, 0)
     if (bytesToRead <= this.limits.inlineDiffBytes) return diffUpdate(joined, stateVector)
-    return this.workers.diff({ snapshot: joined.bytes, tail: [] }, encodedStateVector)
+    return this.workers.diff({ snapshot: joined.bytes, tail: [] }, stateVector.encode())
   }
 
   /** The whole durable document as one update; a join after further edits only adds them. */
