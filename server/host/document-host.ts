@@ -175,7 +175,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
         name,
         snapshot: document.snapshot,
         tail: document.tail.map(({ update }) => update),
-        stateVector: document.known.clocks.encode(),
+        stateVector: document.stateVector,
         clock: { ...document.clock },
       }
     })

@@ -25,6 +25,12 @@ const KEEP_MS = 2_000
 /** Bytes of structs that the main thread reads through for one diff. */
 const READ_LIMIT_BYTES = 64 * 1024
 
+/** State vectors of more bytes are read in a worker: what each entry costs, the sender decides. */
+const STATE_VECTOR_LIMIT_BYTES = 64 * 1024
+
+/** Updates after a join that are looked at one by one; beyond, a new join is cheaper. */
+const PIECES_LIMIT = 256
+
 export class Joins {
   private readonly joined = new Map<OpenDocument, Joined>()
   private readonly now: () => number
@@ -40,18 +46,46 @@ export class Joins {
 
   /** At once where that is cheap, else from a worker. Throws `protocol/bad-message` for what is no state vector. */
   diff(document: OpenDocument, encodedStateVector: Uint8Array): Uint8Array | Promise<Uint8Array> {
+    if (encodedStateVector.length > STATE_VECTOR_LIMIT_BYTES) {
+      return this.diffInWorker(this.join(document).bytes, encodedStateVector)
+    }
     const stateVector = StateVector.decode(encodedStateVector)
     const wantsAll = stateVector.size === 0
     if (wantsAll && document.tail.length === 0 && document.snapshot !== undefined) return document.snapshot
+    if (wantsAll) return this.join(document).bytes
+    return this.diffOfPieces(document, stateVector) ?? this.diffOfJoin(document, stateVector)
+  }
+
+  /**
+   * What is wanted of each piece, joined: without a join of the pieces, which copies the document, for who asks for
+   * little after each edit of others. Absent where much is wanted or nothing was joined before.
+   */
+  private diffOfPieces(document: OpenDocument, stateVector: StateVector): Uint8Array | undefined {
+    const last = this.joined.get(document)
+    if (last === undefined || last.snapshot !== document.snapshot) return undefined
+    const added = document.tail.slice(last.tailLength)
+    if (added.length === 0 || added.length > PIECES_LIMIT) return undefined
+    const pieces = [last.index, ...added.map(({ update }) => indexUpdate(update))]
+    let wantedBytes = 0
+    for (const { blocks } of pieces) {
+      for (const { client, clockEnd, from, to } of blocks) {
+        if (stateVector.get(client) < clockEnd) wantedBytes += to - from
+      }
+    }
+    if (wantedBytes > READ_LIMIT_BYTES) return undefined
+    this.joined.set(document, { ...last, usedAtMs: this.now() })
+    return joinIndexed(pieces.map((piece) => indexUpdate(diffUpdate(piece, stateVector)))).bytes
+  }
+
+  private diffOfJoin(document: OpenDocument, stateVector: StateVector): Uint8Array | Promise<Uint8Array> {
     const index = this.join(document)
-    if (wantsAll) return index.bytes
     // Blocks that are wanted or known whole are copied or left out; only those cut inside are read struct by struct.
     const bytesToRead = index.blocks.reduce((sum, { client, clock, clockEnd, from, to }) => {
       const known = stateVector.get(client)
       return known > clock && known < clockEnd ? sum + to - from : sum
     }, 0)
     if (bytesToRead <= READ_LIMIT_BYTES) return diffUpdate(index, stateVector)
-    return this.diffInWorker(index.bytes, encodedStateVector)
+    return this.diffInWorker(index.bytes, stateVector.encode())
   }
 
   /** Lets go of what nobody used for a while. */

@@ -47,7 +47,7 @@ export class HostSubscription implements Subscription, Lane {
   }
 
   stateVector(): Uint8Array {
-    return this.open().known.clocks.encode()
+    return this.open().stateVector
   }
 
   diff(stateVector: Uint8Array): Uint8Array | Promise<Uint8Array> {

@@ -10,6 +10,7 @@ import { assert } from '../../shared/base/assert.js'
 import type { Dot } from '../../shared/clock/dot.js'
 import { replicaNameOf } from '../../shared/clock/dot.js'
 import type { Checked, Known } from '../../shared/update/check.js'
+import type { DeleteRange } from '../../shared/update/delete-set.js'
 import type { KnownState } from '../../shared/update/known-state.js'
 import { AcceptedState } from './accepted-state.js'
 
@@ -56,6 +57,11 @@ export class OpenDocument {
   /** Updates in flight, in order, and the state with them; absent where there are none. */
   private inFlight: Uint8Array[] = []
   private overlay: AcceptedState | undefined
+  /** Deletes that became durable in the commit under way. */
+  private committedDeletes: DeleteRange[] = []
+  /** Kept until the next commit: a document that many sessions wrote has a long one, and asking for it costs a byte. */
+  private encodedClocks: Uint8Array | undefined
+  private encodedClocksText: string | undefined
 
   constructor(loaded: LoadedDocument) {
     this.name = loaded.name
@@ -89,6 +95,18 @@ export class OpenDocument {
     return this.snapshotBytes + this.tailBytes
   }
 
+  /** The durable state vector in Yjs's encoding; not to be changed. */
+  get stateVector(): Uint8Array {
+    this.encodedClocks ??= this.known.clocks.encode()
+    return this.encodedClocks
+  }
+
+  /** The same as base64url without padding, as error details carry bytes. */
+  get stateVectorText(): string {
+    this.encodedClocksText ??= toBase64Url(this.stateVector)
+    return this.encodedClocksText
+  }
+
   /** Everything accepted, in order, as updates: what content is compared with. */
   get acceptedContent(): readonly Uint8Array[] {
     return [
@@ -106,10 +124,17 @@ export class OpenDocument {
     this.inFlight.push(added.update)
   }
 
-  /** The oldest op in flight is on disk: its update becomes durable. */
+  /** The oldest op in flight is on disk: its update becomes durable. `settle` comes behind the last op of a commit. */
   commit(dot: Dot, position: number, added: NewUpdate, nowMs: number): DeliveredUpdate {
     assert(this.hasInFlight, 'commit without an op in flight')
-    this.known.add(added)
+    const { clocks, places, deletes } = added
+    for (const [client, , to] of clocks) this.known.clocks.advance(client, to)
+    this.known.places.addAll(places)
+    for (const range of deletes) this.committedDeletes.push(range)
+    if (clocks.length > 0) {
+      this.encodedClocks = undefined
+      this.encodedClocksText = undefined
+    }
     const delivered = { position, dot, update: added.update }
     this.tail.push(delivered)
     this.tailBytes += added.update.length
@@ -119,6 +144,13 @@ export class OpenDocument {
     this.inFlight.shift()
     if (!this.hasInFlight) this.overlay = undefined
     return delivered
+  }
+
+  /** All deletes of a commit at once: one by one, each would move all that a large set holds. */
+  settle(): void {
+    if (this.committedDeletes.length === 0) return
+    this.known.deleted.addAll(this.committedDeletes)
+    this.committedDeletes = []
   }
 
   /** A commit failed: nothing in flight will become durable. */
@@ -134,4 +166,8 @@ export class OpenDocument {
     for (const { update } of replaced) this.tailBytes -= update.length
     this.snapshot = snapshot
   }
+}
+
+function toBase64Url(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64url')
 }

@@ -264,6 +264,44 @@ describe('ingest', () => {
     expect(types(effects)).toEqual(['refuse', 'append'])
   })
 
+  test('a content check that cannot be made accuses nobody: the refusal says why there was none', () => {
+    const world = new World().open('d')
+    world.send(client(1).insert(0, 'AAA'), { from: source('honest', {}) })
+    world.commitAll()
+    world.send(client(1).insert(0, 'AAA'), { from: source('repeated') })
+    const verdict = new CausewayError('document/busy', { task: 'agrees' })
+    const effects = world.step({ type: 'content-compared', document: 'd', lane, verdict, nowMs: 1 })
+    expect(refusals(effects)).toEqual(['document/busy'])
+  })
+
+  test('a verdict that comes after a failed commit and the closing of the document changes nothing', () => {
+    const world = new World().open('d')
+    world.send(client(1).insert(0, 'AAA'), { from: source('honest', {}) })
+    world.send(client(1).insert(0, 'AAA'), { from: source('repeated') })
+    world.step({ type: 'commit-failed', error: new CausewayError('storage/full') })
+    world.step({ type: 'document-unloaded', document: 'd' })
+    const verdict = 'agrees'
+    expect(world.step({ type: 'content-compared', document: 'd', lane, verdict, nowMs: 1 })).toEqual([])
+  })
+
+  test('what a gap is told of the document is as new as the last commit', () => {
+    const world = new World().open('d')
+    const writer = client(1)
+    const other = client(2)
+    other.insert(0, 'b')
+    const gap = other.insert(1, 'needs the one before')
+    for (let edits = 1; edits <= 3; edits++) {
+      world.send(writer.insert(0, 'a'))
+      world.commitAll()
+      const vectors = [1, 2].map(() => {
+        const [effect] = world.send(gap, { from: source('gapped', {}) })
+        return effect?.type === 'refuse' ? effect.error.details['stateVector'] : undefined
+      })
+      const durable = Buffer.from(Y.encodeStateVector(writer.doc)).toString('base64url')
+      expect(vectors).toEqual([durable, durable])
+    }
+  })
+
   test('a document over its size takes deletes only', () => {
     const world = new World({ limits: { documentBytes: 60 } }).open('d')
     const writer = client(1)

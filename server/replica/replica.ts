@@ -230,7 +230,7 @@ export class Replica<S extends Source> {
         this.receive(input.source, input.parts, input.nowMs, effects)
         break
       case 'content-compared':
-        this.resume(this.loaded(input.document), input.lane, input.verdict, input.nowMs, effects)
+        this.resume(input.document, input.lane, input.verdict, input.nowMs, effects)
         break
       case 'committed':
         this.commit(input.seq, input.position, input.nowMs, effects)
@@ -348,8 +348,8 @@ export class Replica<S extends Source> {
       return { type: 'refused', error: withDocument(error, document.name) }
     }
     if (result.type === 'gap') {
-      const stateVector = toBase64Url(document.known.clocks.encode())
-      return { type: 'refused', error: new CausewayError('document/gap', { document: document.name, stateVector }) }
+      const { name, stateVectorText: stateVector } = document
+      return { type: 'refused', error: new CausewayError('document/gap', { document: name, stateVector }) }
     }
     if (result.overlaps.length > 0 && !covers(equal, result.overlaps)) {
       return { type: 'compare', overlaps: result.overlaps }
@@ -433,20 +433,24 @@ export class Replica<S extends Source> {
   }
 
   private resume(
-    document: OpenDocument,
+    name: string,
     lane: object,
     verdict: 'agrees' | 'differs' | CausewayError,
     nowMs: number,
     effects: ReplicaEffect<S>[],
   ): void {
-    const lanes = this.checking.get(document)
+    const document = this.documents.get(name)
+    const lanes = document && this.checking.get(document)
     const waiting = lanes?.get(lane)
-    if (lanes === undefined || waiting === undefined) return // a failed commit emptied the lane meanwhile
+    // A failed commit emptied the lane meanwhile, after which the document may be gone as well.
+    if (document === undefined || lanes === undefined || waiting === undefined) return
     const head = waiting.queue[0]
     assert(head, 'a lane under check has a first request')
     if (verdict !== 'agrees') {
       const error =
-        verdict === 'differs' ? new CausewayError('document/equivocation', { document: document.name }) : verdict
+        verdict === 'differs'
+          ? new CausewayError('document/equivocation', { document: name })
+          : withDocument(verdict, name)
       effects.push({ type: 'refuse', source: head.source, error })
     }
     waiting.compared = waiting.asked
@@ -491,6 +495,7 @@ export class Replica<S extends Source> {
     }
     this.inFlight = count === this.inFlight.length ? [] : this.inFlight.slice(count)
     for (const [document, updates] of delivered) {
+      document.settle()
       effects.push({ type: 'deliver', document, updates })
       this.changed.add(document)
       this.compactIfDue(document, effects)
@@ -570,10 +575,5 @@ function covers(compared: Checking<Source>['compared'] | undefined, overlaps: Ch
 }
 
 function withDocument(error: CausewayError, document: string): CausewayError {
-  return new CausewayError(error.code, { ...error.details, document }, { message: error.message })
-}
-
-/** base64url without padding, as error details carry bytes. */
-function toBase64Url(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64url')
+  return new CausewayError(error.code, { ...error.details, document }, { message: error.message, cause: error })
 }

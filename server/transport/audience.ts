@@ -69,10 +69,10 @@ export class Audience implements TurnEnd {
     }
   }
 
-  /** Shows a member who is present, if anybody is. */
-  showPresent(member: AudienceMember): void {
+  /** The frame that shows a member who is present; absent where nobody is. */
+  presentFrame({ form }: AudienceMember): Buffer | undefined {
     const update = this.presence?.states()
-    if (update !== undefined) member.send(frameMessage(member.form.prefix, awareness(update)))
+    return update === undefined ? undefined : frameMessage(form.prefix, awareness(update))
   }
 
   /** Tells everybody but its sender, who has means to hear it. */

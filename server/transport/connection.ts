@@ -220,6 +220,12 @@ export class Connection implements TurnEnd {
     this.pending = undefined
     this.pendingBytes = 0
     if (this.ws.readyState !== OPEN) return
+    // What waits from earlier turns tells a slow reader; what this turn adds, a fast one has had no chance to read.
+    if (socket.writableLength > this.limits.backlogBytes + this.allowance) {
+      this.metrics.count('slow-consumer')
+      this.close(new CausewayError('protocol/slow-consumer'))
+      return
+    }
     if (pending instanceof Uint8Array) socket.write(pending)
     else if (bytes <= CONCATENATE_BELOW_BYTES) socket.write(Buffer.concat(pending, bytes))
     else {
@@ -228,9 +234,6 @@ export class Connection implements TurnEnd {
       socket.uncork()
     }
     this.sentAtMs = this.nowMs
-    if (socket.writableLength <= this.limits.backlogBytes + this.allowance) return
-    this.metrics.count('slow-consumer')
-    this.close(new CausewayError('protocol/slow-consumer'))
   }
 
   private put(frames: Uint8Array): void {

@@ -36,6 +36,8 @@ export interface StockDocumentOptions {
 
 const QUERY_INTERVAL_MS = 1000
 const COPY_BELOW_BYTES = 16 * 1024
+/** Step1s that may wait for the reader: an honest one is asked when it opens, and again when it has answered. */
+const QUESTIONS_LIMIT = 8
 const NO_PREFIX = new Uint8Array()
 
 /** The form of `/y`: one for all its clients. */
@@ -59,6 +61,13 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
   private isOver = false
   /** The state vector of a step1 that waits for its answer; a later one takes the place of an earlier. */
   private asked: Uint8Array | undefined
+  /** The step1 that waits has had one of ours in return. */
+  private wasAskedBack = false
+  /** Step1s of ours that wait until the reader has room for them. */
+  private questions = 0
+  /** What is large and costs a few bytes to ask for waits its turn, as an answer to a step1 does. */
+  private readonly questioner: Asker = { answer: () => this.sendStep1() }
+  private readonly presenter: Asker = { answer: () => this.sendPresent() }
 
   constructor(options: StockDocumentOptions) {
     this.connection = options.connection
@@ -92,7 +101,7 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
     this.isOver = true
     this.subscription?.close()
     if (this.audience !== undefined) this.audiences.leave(this.audience, this)
-    this.connection.forget(this)
+    for (const asker of [this, this.questioner, this.presenter]) this.connection.forget(asker)
     this.connection.requestsEnd(this.session.inFlight)
     return this.session.unansweredQuestions
   }
@@ -111,8 +120,12 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
 
   /** A step1: answered by a step2, and by a step1 of ours where the protocol wants one in return. */
   step1(stateVector: Uint8Array, inReturn: boolean): void {
-    if (inReturn) this.openQuestion()
     const isWaiting = this.asked !== undefined
+    if (!isWaiting) this.wasAskedBack = false
+    if (inReturn && !this.wasAskedBack) {
+      this.wasAskedBack = true
+      this.openQuestion()
+    }
     this.asked = stateVector
     if (!isWaiting) this.connection.ask(this)
   }
@@ -142,7 +155,7 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
   }
 
   showPresent(): void {
-    this.audience!.showPresent(this)
+    this.connection.ask(this.presenter)
   }
 
   /** The client asks who is present; not too often, since the answer may be long. */
@@ -160,7 +173,7 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
 
   /** Sends our state vector when a connection opens, to be answered by a step2 that the client counts. */
   openQuestion(): void {
-    if (this.session.opened()) this.sendStep1()
+    if (this.session.opened()) this.ask()
   }
 
   // --- from the document
@@ -263,7 +276,7 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
           this.protocol.echo(effect.update)
           break
         case 'ask':
-          this.sendStep1()
+          this.ask()
           break
         case 'close':
           this.connection.failed(effect.error)
@@ -272,9 +285,21 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
     }
   }
 
+  private ask(): void {
+    if (this.questions >= QUESTIONS_LIMIT) return
+    if (++this.questions === 1) this.connection.ask(this.questioner)
+  }
+
   private sendStep1(): void {
+    if (this.isOver) return
     const stateVector = this.subscription!.stateVector()
-    this.send(frameMessage(this.form.prefix, encodeYMessage({ type: 'step1', stateVector })))
+    this.connection.answer([frameMessage(this.form.prefix, encodeYMessage({ type: 'step1', stateVector }))])
+    if (--this.questions > 0) this.connection.ask(this.questioner)
+  }
+
+  private sendPresent(): void {
+    const frame = this.isOver ? undefined : this.audience!.presentFrame(this)
+    if (frame !== undefined) this.connection.answer([frame])
   }
 
   private step2(update: Uint8Array): readonly Uint8Array[] {

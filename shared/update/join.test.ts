@@ -141,6 +141,29 @@ test('a diff against a vector that cuts structs anywhere holds what Yjs would se
   )
 }, 60_000)
 
+test('diffs of the pieces, joined, are the diff of what they join to', () => {
+  fc.assert(
+    fc.property(history, fc.nat(), fc.array(fc.nat(120), { minLength: 5, maxLength: 5 }), (played, cut, percents) => {
+      const { stored, joined } = served(played)
+      fc.pre(stored.length > 1)
+      const head = 1 + (cut % (stored.length - 1))
+      const pieces = [
+        indexUpdate(joinUpdates(undefined, stored.slice(0, head))),
+        ...stored.slice(head).map(indexUpdate),
+      ]
+      const clocks = new StateVector(
+        indexUpdate(joined).blocks.map(({ client, clockEnd }, at) => [
+          client,
+          Math.floor((clockEnd * percents[at]!) / 100),
+        ]),
+      )
+      const ofPieces = joinIndexed(pieces.map((piece) => indexUpdate(diffUpdate(piece, clocks))))
+      expect(ofPieces.bytes).toEqual(diffUpdate(joined, clocks))
+    }),
+    { numRuns: 100 },
+  )
+})
+
 test('a diff with nothing to leave out is the update itself, and one with nothing to send keeps the delete set', () => {
   const bytes = update([block(3, 0, text('ab'))], [[3, [[0, 1]]]])
   expect(diffUpdate(bytes, new StateVector())).toBe(bytes)

@@ -51,6 +51,10 @@ export class RawSocket {
     this.socket.pause()
   }
 
+  resume(): void {
+    this.socket.resume()
+  }
+
   destroy(): void {
     this.socket.destroy()
   }

@@ -17,6 +17,10 @@ export class Stranger {
   readonly heard: Buffer[] = []
   closed: { readonly close: number; readonly code: string | undefined } | undefined
   private readonly watchers = new Set<() => void>()
+  /** Messages decoded so far, by the one protocol or the other. */
+  private readonly read: YMessage[] = []
+  private readonly byAddress = new Map<string, HocuspocusMessage[]>()
+  private sorted = 0
 
   private constructor(url: string, protocols: readonly string[], options: ClientOptions) {
     this.socket = new WebSocket(url, [...protocols], options)
@@ -44,17 +48,23 @@ export class Stranger {
 
   /** Messages as `/y` has them. */
   get y(): readonly YMessage[] {
-    return this.heard.map((data) => decodeYMessage(new FrameReader(data)))
+    while (this.read.length < this.heard.length) {
+      this.read.push(decodeYMessage(new FrameReader(this.heard[this.read.length]!)))
+    }
+    return this.read
   }
 
   /** Messages under one address, as `/hocuspocus` has them. */
   under(address: string): readonly HocuspocusMessage[] {
-    return this.heard.flatMap((data) => {
-      const envelope = openEnvelope(data)
-      return envelope.type === 'addressed' && envelope.address === address
-        ? [decodeHocuspocusMessage(envelope.body)]
-        : []
-    })
+    for (; this.sorted < this.heard.length; this.sorted++) {
+      const envelope = openEnvelope(this.heard[this.sorted]!)
+      if (envelope.type !== 'addressed') continue
+      const messages = this.byAddress.get(envelope.address)
+      const message = decodeHocuspocusMessage(envelope.body)
+      if (messages === undefined) this.byAddress.set(envelope.address, [message])
+      else messages.push(message)
+    }
+    return this.byAddress.get(address) ?? []
   }
 
   /** What SyncStatus said under an address, in order. */

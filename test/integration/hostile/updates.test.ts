@@ -1,8 +1,8 @@
 /** [SEC] One hostile update never harms a document, its people, or anybody else: the corpus, by every way in. */
-import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import * as Y from 'yjs'
 import { Bystander } from '../../support/bystander.js'
+import { rssOf } from '../../support/metrics.js'
 import { freePort, ReplicaProcess, temporaryDirectory } from '../../support/replica-process.js'
 import { corpus, type HostileUpdate, type Verdict, v2RunOfGcs } from './corpus.js'
 import { type Answer, type Path, paths, sameBytes } from './paths.js'
@@ -129,9 +129,4 @@ async function checkDocument(room: Room, input: HostileUpdate, isUnchanged: bool
   }
   kept.set(room.document, read)
   if (!isUnchanged) expect(JSON.stringify((await room.json()).types['t'])).toContain('!')
-}
-
-function rssOf({ pid }: ReplicaProcess): number {
-  const kib = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]
-  return Number(kib) * 1024
 }
