@@ -18,7 +18,7 @@ import { type AuthenticateHook, createAuthenticator, isOpenAccess } from '../acc
 import { createOriginPolicy } from '../access/origin.js'
 import { DocumentWorkers } from '../document/pool.js'
 import type { HttpApi } from '../http/api.js'
-import { HTTP_SERVER_OPTIONS } from '../http/server-options.js'
+import { HTTP_SERVER_OPTIONS, STALL_MS } from '../http/server-options.js'
 import { Replica } from '../replica/replica.js'
 import { openLog } from '../storage/log-client.js'
 import type { TransportLog } from '../transport/observer.js'
@@ -145,7 +145,7 @@ export async function startReplica(config: Config, hooks: ReplicaHooks = {}): Pr
     )
   }
 
-  const server = createServer(HTTP_SERVER_OPTIONS, answer)
+  const server = createServer(HTTP_SERVER_OPTIONS, answer).setTimeout(STALL_MS)
   server.on('upgrade', (request, socket, head) => {
     try {
       origins.check({ origin: request.headers.origin, host: request.headers.host })

@@ -1,13 +1,17 @@
 /**
  * Request bodies, read whole and bounded. Compressed ones are refused: their size says nothing about what they become.
- * JSON is bounded in depth as well, so that nothing that walks it later can run out of stack.
+ * JSON is bounded in depth as well, so that nothing that walks it later can run out of stack, and in the number of its
+ * values: megabytes of brackets would cost a second and a gigabyte where a text of that size costs nothing. Both are
+ * counted on the bytes, before a parser sees them.
  */
 import type { IncomingMessage } from 'node:http'
 import { CausewayError } from '../../shared/errors/error.js'
 import { invalid } from './invalid.js'
 
 /** Deep enough for the deepest operation that a document takes. */
-const JSON_DEPTH_LIMIT = 128
+export const JSON_DEPTH_LIMIT = 128
+/** Values and keys in one body; updates travel in few, whatever their size. */
+export const JSON_VALUES_LIMIT = 200_000
 
 /** The bytes of a body of type application/octet-stream, or of no named type. Rejects with `protocol/too-large`. */
 export async function readBytes(request: IncomingMessage, limitBytes: number): Promise<Uint8Array> {
@@ -19,14 +23,12 @@ export async function readBytes(request: IncomingMessage, limitBytes: number): P
 export async function readJson(request: IncomingMessage, limitBytes: number): Promise<unknown> {
   checkType(request, 'application/json')
   const bytes = await readWhole(request, limitBytes)
-  let value: unknown
+  checkShape(bytes)
   try {
-    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
   } catch {
     throw invalid('body', 'must be JSON in UTF-8')
   }
-  checkDepth(value)
-  return value
 }
 
 function checkType(request: IncomingMessage, wanted: string): void {
@@ -67,11 +69,38 @@ async function readWhole(request: IncomingMessage, limitBytes: number): Promise<
   return Buffer.concat(chunks, bytes)
 }
 
-/** Level by level, without recursion: `[[[[…` must not cost us the stack. */
-function checkDepth(value: unknown): void {
-  let level = [value]
-  for (let depth = 0; level.length > 0; depth++) {
-    if (depth > JSON_DEPTH_LIMIT) throw invalid('body', `must not be nested deeper than ${JSON_DEPTH_LIMIT} levels`)
-    level = level.flatMap((item) => (typeof item === 'object' && item !== null ? Object.values(item) : []))
+const QUOTE = 0x22
+const COMMA = 0x2c
+const COLON = 0x3a
+const BACKSLASH = 0x5c
+/** Brackets and braces, but for one bit. */
+const OPENING = 0x5b
+const CLOSING = 0x5d
+
+/** Right for every JSON text; of others the parser says what they are. */
+function checkShape(bytes: Uint8Array): void {
+  let depth = 0
+  let values = 1
+  for (let at = 0; at < bytes.length; at++) {
+    const byte = bytes[at]!
+    if (byte === QUOTE) at = endOfText(bytes, at)
+    else if (byte === COMMA || byte === COLON) values++
+    else if ((byte & 0xdf) === OPENING) {
+      values++
+      if (++depth > JSON_DEPTH_LIMIT) {
+        throw invalid('body', `must not be nested deeper than ${JSON_DEPTH_LIMIT} levels`)
+      }
+    } else if ((byte & 0xdf) === CLOSING) depth--
+    if (values > JSON_VALUES_LIMIT) throw invalid('body', `must not hold more than ${JSON_VALUES_LIMIT} values`)
   }
+}
+
+/** Where the text ends that begins at `start`. */
+function endOfText(bytes: Uint8Array, start: number): number {
+  for (let at = start + 1; at < bytes.length; at++) {
+    const byte = bytes[at]!
+    if (byte === QUOTE) return at
+    if (byte === BACKSLASH) at++
+  }
+  return bytes.length
 }

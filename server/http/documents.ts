@@ -8,6 +8,7 @@ import type { DocumentBytes, Documents, Submitted } from '../replica/documents.j
 import { clockOf, sendBytes, sendJson } from './answer.js'
 import { type Endpoint, endpoint } from './endpoint.js'
 import { withDetails } from './errors.js'
+import { HeldAnswers } from './held-answers.js'
 import { invalid } from './invalid.js'
 import { listReadable } from './list.js'
 import {
@@ -53,6 +54,7 @@ const written = {
 }
 
 export function documentEndpoints(documents: Documents, work: DocumentWork): readonly Endpoint[] {
+  const held = new HeldAnswers()
   return [
     endpoint({
       method: 'get',
@@ -83,12 +85,15 @@ export function documentEndpoints(documents: Documents, work: DocumentWork): rea
         response.vary('Accept')
         if (wantsBytes(request)) {
           if (query.types !== undefined) throw invalid('types', 'goes with Accept: application/json')
-          sendBytes(response, await updateOf(await documents.read(name), sv, work))
+          const update = await updateOf(await documents.read(name), sv, work)
+          held.hold(response, update.length)
+          sendBytes(response, update)
           return
         }
         if (sv !== undefined) throw invalid('sv', `goes with Accept: ${OCTETS}`)
         const document = await documents.read(name)
         const roots = await work.view(stateOf(document), Object.fromEntries(types))
+        held.hold(response, roots.length)
         const head = JSON.stringify({ name, clock: document.clock })
         sendJson(response, 200, `${head.slice(0, -1)},"types":${roots}}`)
       },

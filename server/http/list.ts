@@ -8,6 +8,7 @@ import type { Identity } from '../access/identity.js'
 import { compareNames, type NameRange } from '../access/scope.js'
 import type { DocumentListing, Documents } from '../replica/documents.js'
 import { invalid } from './invalid.js'
+import { LIST_MOST } from './schemas.js'
 
 export interface ListRequest {
   readonly prefix: string
@@ -44,7 +45,8 @@ async function listRange(
 ): Promise<void> {
   let cursor = after
   while (listed.length < wanted) {
-    const limit = range.exact ? 1 : wanted - listed.length
+    // The log gives no more at a time than we do; the one beyond a full page comes with the next round.
+    const limit = range.exact ? 1 : Math.min(wanted - listed.length, LIST_MOST)
     const page = await documents.list({
       prefix: range.prefix,
       limit,

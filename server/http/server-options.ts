@@ -14,3 +14,6 @@ export const HTTP_SERVER_OPTIONS = {
   maxHeaderSize: 32_768,
   noDelay: true,
 } as const satisfies ServerOptions
+
+/** A connection on which nothing moves for so long, in the midst of a request or its answer, is dropped. */
+export const STALL_MS = 120_000
