@@ -1,37 +1,14 @@
 /**
- * Puts a replica together and takes it apart: log, core, workers, transports, HTTP. Used by `serve` and `dev`, and by
- * programs that embed a replica, alike.
- *
- * Nothing is listened to before the log is open and verified. The HTTP API is loaded while the replica already serves
- * WebSockets: after a restart clients sync first.
+ * Starts a replica: used by `serve` and `dev`, and by programs that embed one, alike. Nothing is listened to before the
+ * log is open and verified. Opening it is the work of other threads, so everything else is loaded meanwhile.
  */
 import { randomBytes } from 'node:crypto'
-import { once } from 'node:events'
-import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { fileURLToPath } from 'node:url'
-import { assert } from '../../shared/base/assert.js'
-import { makeOrigin } from '../../shared/clock/dot.js'
-import { asCausewayError } from '../../shared/errors/error.js'
-import { parseListen } from '../access/address.js'
-import { type AuthenticateHook, createAuthenticator, isOpenAccess } from '../access/authenticator.js'
-import { createOriginPolicy } from '../access/origin.js'
-import { DocumentWorkers } from '../document/pool.js'
-import type { HttpApi } from '../http/api.js'
-import { HTTP_SERVER_OPTIONS, STALL_MS } from '../http/server-options.js'
-import { Replica } from '../replica/replica.js'
+import { makeOrigin, type OriginId } from '../../shared/clock/dot.js'
+import type { AuthenticateHook } from '../access/authenticator.js'
+import type { Log } from '../storage/log.js'
 import { openLog } from '../storage/log-client.js'
-import type { TransportLog } from '../transport/observer.js'
-import { createWebSocketServer, refuseUpgrade } from '../transport/websocket-server.js'
 import type { Config, ConfigInput } from './config.js'
-import { parseConfig } from './config.js'
-import { type DocumentHooks, DocumentHost } from './document-host.js'
-import { createDocumentWork } from './document-work.js'
-import { createLog, type Log, type LogEvent, type LogFields } from './log.js'
-import { Maintenance } from './maintenance.js'
-import { Metrics } from './metrics.js'
-import { createMetricsPage } from './metrics-page.js'
-import { readVersion } from './version.js'
+import type { DocumentHooks } from './document-host.js'
 
 export interface ReplicaHooks extends DocumentHooks {
   /** Who is calling, and what may it do: instead of, or on top of, the token check of the configuration. */
@@ -50,6 +27,7 @@ export type CreateReplicaOptions = ConfigInput & ReplicaHooks
 /** Starts a replica inside this process. Throws `config/invalid`, `storage/in-use`, `storage/damaged` and the like. */
 export async function createReplica(options: CreateReplicaOptions): Promise<RunningReplica> {
   const { authenticate, onLoad, onChange, ...config } = options
+  const { parseConfig } = await import('./config.js')
   return await startReplica(parseConfig(config), {
     ...(authenticate ? { authenticate } : {}),
     ...(onLoad ? { onLoad } : {}),
@@ -57,177 +35,23 @@ export async function createReplica(options: CreateReplicaOptions): Promise<Runn
   })
 }
 
-const TICK_MS = 250
-/** What is told to who sends a request that cannot be read, by the parser's code; all else is a bad request. */
-const CLIENT_ERROR_STATUS: Readonly<Record<string, number>> = {
-  ERR_HTTP_REQUEST_TIMEOUT: 408,
-  HPE_HEADER_OVERFLOW: 431,
+/** A log and the origin under which this process writes to it. */
+export interface OpenedLog {
+  readonly log: Log
+  readonly origin: OriginId
 }
-/** How long `stop` waits for clients to answer the closing handshake. */
-const CLOSE_MS = 2_000
 
+/** As `createReplica`, with a checked configuration. */
 export async function startReplica(config: Config, hooks: ReplicaHooks = {}): Promise<RunningReplica> {
-  const log = createLog({ level: config.log.level, base: { replica: config.name, cell: config.cell } })
-  const metrics = new Metrics()
-  const authenticate = createAuthenticator(config, { now: Date.now, hook: hooks.authenticate })
-  const open = hooks.authenticate === undefined && isOpenAccess(config)
-  const origins = createOriginPolicy({ origins: config.origins, open })
-  const address = parseListen(config.listen)
-  assert(address, 'a checked configuration has an address')
   const incarnation = randomBytes(8).toString('hex')
-
-  const storage = await openLog({ directory: config.data, replicaName: config.name, incarnation })
-  const { recovered } = storage
-  const replica = new Replica<never>({
-    origin: makeOrigin(config.name, incarnation),
-    predecessor: recovered.predecessor,
-    vector: recovered.vector,
-    latestHlc: recovered.latestHlc,
-    limits: { documentBytes: config.limits.documentBytes },
-  })
-  const workers = new DocumentWorkers({ threads: config.workers })
-  const documents = new DocumentHost({
-    replica,
-    log: storage,
-    workers,
-    now: Date.now,
-    monotonicMs: () => performance.now(),
-    hooks,
-    metrics,
-    onFailure: (event, error) => log.error(event, {}, error),
-    onFatal: (error) => {
-      // An fsync that failed once may lie the next time: what is in doubt was answered so, and the next start verifies.
-      log.error('replica/stopped-by-disk', {}, error)
-      process.exit(error.info.exit)
-    },
-  })
-  metrics.workerTasks = () => workers.stats().tasks
-  let state: 'ready' | 'draining' = 'ready'
-
-  const sockets = createWebSocketServer({
-    documents,
-    authenticate,
-    origins: 'any', // checked below, as for every request
-    limits: {
-      connections: config.limits.connections,
-      documentsPerConnection: config.limits.documentsPerConnection,
-      messageBytes: config.limits.updateBytes,
-    },
-    metrics: { count: (event, by = 1) => metrics.transport(event, by) },
-    log: transportLog(log),
-  })
-  const loadApi = async (): Promise<HttpApi> => {
-    const { createHttpApi } = await import('../http/api.js')
-    return createHttpApi({
-      documents,
-      workers: createDocumentWork(workers),
-      authenticate,
-      origins,
-      metrics,
-      metricsPage: createMetricsPage(metrics),
-      readiness: () => ({ ready: state === 'ready', quorum: true, state }),
-      config,
-      log,
-      version: readVersion(),
-      now: () => performance.now(),
-      ...(config.demo ? { pages: fileURLToPath(new URL('../../web', import.meta.url)) } : {}),
-    })
-  }
-  let api: Promise<HttpApi> | undefined
-  const answer = (request: IncomingMessage, response: ServerResponse): void => {
-    api ??= loadApi()
-    api.then(
-      (handle) => handle(request, response),
-      (error: unknown) => {
-        log.error('http/failed', {}, error)
-        response.writeHead(500).end()
-      },
-    )
-  }
-
-  const server = createServer(HTTP_SERVER_OPTIONS, answer).setTimeout(STALL_MS)
-  server.on('upgrade', (request, socket, head) => {
-    try {
-      origins.check({ origin: request.headers.origin, host: request.headers.host })
-    } catch (error) {
-      refuseUpgrade(socket, asCausewayError(error).code)
-      return
-    }
-    if (!sockets.handleUpgrade(request, socket, head)) refuseUpgrade(socket, 'request/not-found')
-  })
-  server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
-    const status = CLIENT_ERROR_STATUS[error.code ?? ''] ?? 400
-    if (socket.writable) socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\n\r\n`)
-    else socket.destroy()
-  })
+  const [{ runReplica }, log] = await Promise.all([
+    import('./running-replica.js'),
+    openLog({ directory: config.data, replicaName: config.name, incarnation }),
+  ])
   try {
-    await listen(server, address)
+    return await runReplica(config, hooks, { log, origin: makeOrigin(config.name, incarnation) })
   } catch (error) {
-    await workers.close()
-    await storage.close()
+    await log.close()
     throw error
   }
-  const { port } = server.address() as AddressInfo
-  setImmediate(() => {
-    api ??= loadApi()
-    api.catch((error: unknown) => log.error('http/failed', {}, error))
-  })
-  const maintenance = new Maintenance({
-    log: storage,
-    workers,
-    budget: config.logBudget,
-    ceiling: () => documents.vector,
-    now: Date.now,
-    onDamage: ({ document, position, reason }) => log.error('storage/damage-found', { document, position, reason }),
-    onFailure: (error) => log.warn('storage/maintenance-failed', {}, error),
-  })
-  const timer = setInterval(() => {
-    documents.tick()
-    maintenance.tick()
-    sockets.tick(performance.now())
-    metrics.openDocuments = documents.stats().openDocuments
-    metrics.queueBytes = documents.stats().inFlightBytes
-    metrics.connections = sockets.stats().connections
-  }, TICK_MS)
-
-  let stopping: Promise<void> | undefined
-  const stop = async (): Promise<void> => {
-    state = 'draining'
-    const closed = once(server, 'close')
-    server.close()
-    // What was accepted is answered first, then clients are sent away; what slipped in between is brought to disk too.
-    await documents.settled()
-    await sockets.drain()
-    await documents.drain()
-    server.closeIdleConnections()
-    const late = setTimeout(() => server.closeAllConnections(), CLOSE_MS)
-    await closed
-    clearTimeout(late)
-    clearInterval(timer)
-    await workers.close()
-    await storage.close()
-  }
-  return {
-    port,
-    url: `http://${address.host.includes(':') ? `[${address.host}]` : address.host}:${port}`,
-    stop: () => {
-      stopping ??= stop()
-      return stopping
-    },
-  }
-}
-
-/** The transport's log as events of ours. */
-function transportLog(log: Log): TransportLog {
-  const at =
-    (level: 'info' | 'warn' | 'error') =>
-    ({ event, error, ...fields }: Readonly<Record<string, unknown>>): void =>
-      log[level](`transport/${event}` as LogEvent, fields as LogFields, error)
-  return { info: at('info'), warn: at('warn'), error: at('error') }
-}
-
-/** Rejects with the system's error where the address cannot be listened on. */
-async function listen(server: Server, { host, port }: { host: string; port: number }): Promise<void> {
-  server.listen(port, host)
-  await once(server, 'listening')
 }
