@@ -41,7 +41,7 @@ export class ReplicaProcess {
       [main, 'serve', '--name', 'a', '--cell', 'test', '--listen', listen, '--data', data, ...args],
       {
         stdio: ['ignore', 'pipe', 'pipe'],
-        env: { ...process.env, ...environment },
+        env: { ...withoutOptions(process.env), ...environment },
       },
     )
     this.exited = new Promise((resolve) => this.child.once('exit', (code) => resolve(code)))
@@ -91,4 +91,9 @@ export class ReplicaProcess {
     this.child.kill(signal)
     return await this.exited
   }
+}
+
+/** Options of the tests are none of the replica's, which refuses what it does not know. */
+function withoutOptions(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(environment).filter(([name]) => !name.startsWith('CAUSEWAY_')))
 }
