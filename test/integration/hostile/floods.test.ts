@@ -17,7 +17,7 @@ import { newMarker } from './room.js'
 
 const MIB = 1024 * 1024
 /** What a flood may add for a moment: buffers of the kernel's making and of ours, and garbage. */
-const RSS_GROWTH_BYTES = 128 * MIB
+const RSS_GROWTH_BYTES = 256 * MIB
 /** Sessions that wrote the document whose state vector is long. */
 const MANY_CLIENTS = 20_000
 
