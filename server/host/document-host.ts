@@ -360,7 +360,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
   }
 
   private async compareContent(effect: Extract<ReplicaEffect<HostSource>, { type: 'compare-content' }>): Promise<void> {
-    const { document, lane, update, overlaps } = effect
+    const { document, lane, check, update, overlaps } = effect
     let verdict: 'agrees' | 'differs' | CausewayError
     try {
       const content = { snapshot: undefined, tail: document.acceptedContent }
@@ -370,7 +370,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
       this.onFailure('document/content-check-failed', error)
       verdict = asCausewayError(error)
     }
-    this.step({ type: 'content-compared', document: document.name, lane, verdict, nowMs: this.now() })
+    this.step({ type: 'content-compared', document: document.name, lane, check, verdict, nowMs: this.now() })
   }
 
   private async compact(document: OpenDocument, tailCount: number): Promise<void> {

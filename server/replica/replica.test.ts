@@ -76,6 +76,13 @@ const types = (effects: readonly ReplicaEffect<TestSource>[]): string[] => effec
 const refusals = (effects: readonly ReplicaEffect<TestSource>[]): string[] =>
   effects.flatMap((effect) => (effect.type === 'refuse' ? [effect.error.code] : []))
 
+/** The one comparison of content that is asked for. */
+function checkOf(effects: readonly ReplicaEffect<TestSource>[]) {
+  const asked = effects.filter((effect) => effect.type === 'compare-content')
+  expect(asked).toHaveLength(1)
+  return asked[0]!
+}
+
 /** A Yjs client that hands out the update of each edit. */
 function client(id: number) {
   const doc = new Y.Doc()
@@ -113,10 +120,16 @@ describe('persist before show', () => {
     world.send(update, { from: source('first') })
     const again = world.send(update, { from: source('again', {}) })
     expect(types(again)).toEqual(['compare-content'])
-    const asked = again[0]
-    if (asked?.type !== 'compare-content') throw new Error('no comparison was asked for')
+    const asked = checkOf(again)
     expect(
-      world.step({ type: 'content-compared', document: 'd', lane: asked.lane, verdict: 'agrees', nowMs: 1_000 }),
+      world.step({
+        type: 'content-compared',
+        document: 'd',
+        lane: asked.lane,
+        check: asked.check,
+        verdict: 'agrees',
+        nowMs: 1_000,
+      }),
     ).toEqual([])
     const answers = world.commitAll().filter((effect) => effect.type === 'acknowledge')
     expect(answers.map((effect) => [effect.source.name, effect.echo])).toEqual([
@@ -170,6 +183,25 @@ describe('a failed commit', () => {
       ['open', 8],
       ['data', 9],
     ])
+  })
+
+  test('a verdict that comes after it decides nothing: neither a newer check of its lane, nor a closed document', () => {
+    const world = new World().open('d')
+    const other = client(1).insert(0, 'a')
+    world.send(client(1).insert(0, 'b'), { from: source('honest', {}) })
+    const old = checkOf(world.send(other))
+    world.step({ type: 'commit-failed', error: full })
+    world.step({ type: 'writable-again' })
+    world.send(client(1).insert(0, 'c'), { from: source('honest', {}) })
+    const newer = checkOf(world.send(other))
+    const verdict = { type: 'content-compared', document: 'd', lane, nowMs: 1 } as const
+    expect(world.step({ ...verdict, check: old.check, verdict: 'agrees' })).toEqual([])
+    expect(refusals(world.step({ ...verdict, check: newer.check, verdict: 'differs' }))).toEqual([
+      'document/equivocation',
+    ])
+    world.step({ type: 'commit-failed', error: full })
+    world.step({ type: 'document-unloaded', document: 'd' })
+    expect(world.step({ ...verdict, check: old.check, verdict: 'agrees' })).toEqual([])
   })
 
   test('an indefinite one stops the process', () => {
@@ -259,7 +291,8 @@ describe('ingest', () => {
     const asked = world.send(liar.insert(0, 'BBB'), { from: source('lie') })
     expect(types(asked)).toEqual(['compare-content'])
     expect(world.send(client(9).insert(0, 'q'), { from: source('behind') })).toEqual([])
-    const effects = world.step({ type: 'content-compared', document: 'd', lane, verdict: 'differs', nowMs: 1 })
+    const { check } = checkOf(asked)
+    const effects = world.step({ type: 'content-compared', document: 'd', lane, check, verdict: 'differs', nowMs: 1 })
     expect(refusals(effects)).toEqual(['document/equivocation'])
     expect(types(effects)).toEqual(['refuse', 'append'])
   })

@@ -60,11 +60,12 @@ export type ReplicaInput<S extends Source> =
       readonly parts: readonly ReceivedPart[]
       readonly nowMs: number
     }
-  /** The verdict on a `compare-content` effect. */
+  /** The verdict on a `compare-content` effect; of no interest any more where a commit failed meanwhile. */
   | {
       readonly type: 'content-compared'
       readonly document: string
       readonly lane: object
+      readonly check: number
       /** An error: it could not be compared. */
       readonly verdict: 'agrees' | 'differs' | CausewayError
       readonly nowMs: number
@@ -99,11 +100,12 @@ export type ReplicaEffect<S extends Source> =
       readonly leftover: boolean
     }
   | { readonly type: 'refuse'; readonly source: S; readonly error: CausewayError }
-  /** Compare content of known structs in a worker; answered by `content-compared` with the same document and lane. */
+  /** Compare content of known structs in a worker; answered by `content-compared` with the same document, lane and check. */
   | {
       readonly type: 'compare-content'
       readonly document: OpenDocument
       readonly lane: object
+      readonly check: number
       readonly update: Uint8Array
       readonly overlaps: readonly (readonly [client: number, from: number, to: number])[]
     }
@@ -135,10 +137,10 @@ interface InFlightOp<S> {
 
 /** Requests of one lane that wait for the content check of their first one. */
 interface Checking<S extends Source> {
+  readonly check: number
   readonly queue: { readonly source: S; readonly parts: readonly ReceivedPart[] }[]
-  /** Ranges already found equal for the first request. */
-  compared: readonly (readonly [number, number, number])[]
-  asked: readonly (readonly [number, number, number])[]
+  /** Known ranges of the first request whose content is being compared. */
+  readonly asked: readonly (readonly [number, number, number])[]
 }
 
 type Verdict =
@@ -172,6 +174,7 @@ export class Replica<S extends Source> {
   /** Bytes of updates accepted and not yet durable. */
   inFlightBytes = 0
   private readonly checking = new Map<OpenDocument, Map<object, Checking<S>>>()
+  private lastCheck = 0
   /** Changed documents that a tick may compact. */
   private readonly changed = new Set<OpenDocument>()
   private writeProblem: CausewayError | undefined
@@ -230,7 +233,7 @@ export class Replica<S extends Source> {
         this.receive(input.source, input.parts, input.nowMs, effects)
         break
       case 'content-compared':
-        this.resume(this.loaded(input.document), input.lane, input.verdict, input.nowMs, effects)
+        this.resume(input, effects)
         break
       case 'committed':
         this.commit(input.seq, input.position, input.nowMs, effects)
@@ -295,7 +298,7 @@ export class Replica<S extends Source> {
   private judge(
     source: S,
     parts: readonly ReceivedPart[],
-    equal: Checking<S>['compared'] | undefined,
+    equal: Checking<S>['asked'] | undefined,
     nowMs: number,
     effects: ReplicaEffect<S>[],
   ): void {
@@ -339,7 +342,7 @@ export class Replica<S extends Source> {
     } else effects.push({ type: 'acknowledge', source, ...echo, leftover })
   }
 
-  private check(document: OpenDocument, part: ReceivedPart, equal: Checking<S>['compared'] | undefined): Verdict {
+  private check(document: OpenDocument, part: ReceivedPart, equal: Checking<S>['asked'] | undefined): Verdict {
     let result: Checked
     try {
       result = checkUpdate(parseUpdate(part.update), document.accepted, part.kind)
@@ -425,40 +428,32 @@ export class Replica<S extends Source> {
       lanes = new Map()
       this.checking.set(document, lanes)
     }
-    const waiting = lanes.get(source.lane)
-    if (waiting === undefined) {
-      lanes.set(source.lane, { queue: [{ source, parts }], compared: [], asked: overlaps })
-    } else waiting.asked = overlaps
-    effects.push({ type: 'compare-content', document, lane: source.lane, update: part.update, overlaps })
+    const check = ++this.lastCheck
+    lanes.set(source.lane, { check, queue: [{ source, parts }], asked: overlaps })
+    effects.push({ type: 'compare-content', document, lane: source.lane, check, update: part.update, overlaps })
   }
 
   private resume(
-    document: OpenDocument,
-    lane: object,
-    verdict: 'agrees' | 'differs' | CausewayError,
-    nowMs: number,
+    { document: name, lane, check, verdict, nowMs }: Extract<ReplicaInput<S>, { type: 'content-compared' }>,
     effects: ReplicaEffect<S>[],
   ): void {
-    const lanes = this.checking.get(document)
+    // A failed commit ended the check: the document may be gone since, and the lane may have a newer one.
+    const document = this.documents.get(name)
+    const lanes = document && this.checking.get(document)
     const waiting = lanes?.get(lane)
-    if (lanes === undefined || waiting === undefined) return // a failed commit emptied the lane meanwhile
-    const head = waiting.queue[0]
+    if (document === undefined || lanes === undefined || waiting?.check !== check) return
+    const [head, ...behind] = waiting.queue
     assert(head, 'a lane under check has a first request')
-    if (verdict !== 'agrees') {
+    lanes.delete(lane)
+    if (lanes.size === 0) this.checking.delete(document)
+    if (verdict === 'agrees') this.judge(head.source, head.parts, waiting.asked, nowMs, effects)
+    else {
       const error =
         verdict === 'differs' ? new CausewayError('document/equivocation', { document: document.name }) : verdict
       effects.push({ type: 'refuse', source: head.source, error })
     }
-    waiting.compared = waiting.asked
-    this.leaveCheck(document, lanes, lane)
-    if (verdict === 'agrees') this.judge(head.source, head.parts, waiting.compared, nowMs, effects)
     // What came behind it on the same lane, up to the next one that needs a check of its own.
-    for (const next of waiting.queue.slice(1)) this.receive(next.source, next.parts, nowMs, effects)
-  }
-
-  private leaveCheck(document: OpenDocument, lanes: Map<object, Checking<S>>, lane: object): void {
-    lanes.delete(lane)
-    if (lanes.size === 0) this.checking.delete(document)
+    for (const next of behind) this.receive(next.source, next.parts, nowMs, effects)
   }
 
   // --- commits --------------------------------------------------------------------------------------------------
@@ -562,7 +557,7 @@ function own(added: NewUpdate): NewUpdate {
   return update.byteLength === update.buffer.byteLength ? added : { ...added, update: update.slice() }
 }
 
-function covers(compared: Checking<Source>['compared'] | undefined, overlaps: Checking<Source>['asked']): boolean {
+function covers(compared: Checking<Source>['asked'] | undefined, overlaps: Checking<Source>['asked']): boolean {
   if (compared === undefined) return false
   return overlaps.every(([client, from, to]) =>
     compared.some(([otherClient, otherFrom, otherTo]) => otherClient === client && otherFrom <= from && to <= otherTo),
