@@ -308,6 +308,33 @@ describe('ingest', () => {
   })
 })
 
+describe('compaction', () => {
+  test('what fails is tried again at twice the size, and after a success as at first', () => {
+    const world = new World({ limits: { tailUpdates: 2 } }).open('d')
+    const writer = client(1)
+    const dueAt: number[] = []
+    /** Types until a compaction is due. */
+    const type = (): void => {
+      for (;;) {
+        world.send(writer.insert(0, 'x'))
+        const due = world.commitAll().find((effect) => effect.type === 'compact')
+        if (due === undefined) continue
+        dueAt.push(due.tailCount)
+        return
+      }
+    }
+    for (let failure = 0; failure < 6; failure++) {
+      type()
+      world.step({ type: 'compaction-failed', document: 'd' })
+    }
+    type()
+    expect(dueAt).toEqual([2, 4, 8, 16, 32, 64, 128])
+    world.step({ type: 'compacted', document: 'd', snapshot: Y.encodeStateAsUpdate(writer.doc), tailCount: 128 })
+    type()
+    expect(dueAt.at(-1)).toBe(2)
+  })
+})
+
 type Action =
   | { readonly type: 'edit'; readonly who: number; readonly at: number; readonly remove: boolean }
   | { readonly type: 'commit'; readonly count: number }

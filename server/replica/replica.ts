@@ -159,6 +159,9 @@ export interface ReplicaOptions {
   readonly limits?: Partial<ReplicaLimits>
 }
 
+/** Thresholds are doubled so often at most. */
+const BACKOFF_LIMIT = 16
+
 export class Replica<S extends Source> {
   readonly origin: OriginId
   readonly limits: ReplicaLimits
@@ -252,13 +255,14 @@ export class Replica<S extends Source> {
         const document = this.loaded(input.document)
         document.replaceSnapshot(input.snapshot, input.tailCount)
         document.compacting = false
+        document.compactionBackoff = 0
         break
       }
       case 'compaction-failed': {
         // Not tried again before the tail has doubled: a document that cannot be compacted must not eat a worker.
         const document = this.loaded(input.document)
         document.compacting = false
-        document.compactionBackoff = Math.max(1, document.compactionBackoff * 2)
+        document.compactionBackoff = Math.min(document.compactionBackoff + 1, BACKOFF_LIMIT)
         break
       }
       case 'tick':
@@ -529,14 +533,14 @@ export class Replica<S extends Source> {
     for (const document of this.changed) {
       if (nowMs - document.changedAtMs < this.limits.idleCompactionMs) continue
       this.changed.delete(document)
-      if (document.tail.length >= this.limits.idleTailUpdates << document.compactionBackoff) {
+      if (document.tail.length >= this.limits.idleTailUpdates * 2 ** document.compactionBackoff) {
         this.compact(document, effects)
       }
     }
   }
 
   private compactIfDue(document: OpenDocument, effects: ReplicaEffect<S>[]): void {
-    const factor = 1 << document.compactionBackoff
+    const factor = 2 ** document.compactionBackoff
     const { tailUpdates, tailBytes } = this.limits
     const isDue =
       document.tail.length >= tailUpdates * factor ||
