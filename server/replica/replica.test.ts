@@ -204,13 +204,19 @@ describe('a failed commit', () => {
     expect(world.step({ ...verdict, check: old.check, verdict: 'agrees' })).toEqual([])
   })
 
-  test('an indefinite one stops the process', () => {
+  test.each([
+    // after it, does the process go on?
+    ['storage/full', ['refuse']],
+    ['storage/read-only', ['refuse']],
+    ['storage/busy', ['refuse']],
+    ['cell/draining', ['refuse']],
+    ['storage/failed', ['refuse', 'stop']],
+    ['storage/damaged', ['refuse', 'stop']],
+    ['internal/failure', ['refuse', 'stop']],
+  ] as const)('by %s has the effects %j', (code, effects) => {
     const world = new World().open('d')
     world.send(client(1).insert(0, 'a'))
-    expect(types(world.step({ type: 'commit-failed', error: new CausewayError('storage/failed') }))).toEqual([
-      'refuse',
-      'stop',
-    ])
+    expect(types(world.step({ type: 'commit-failed', error: new CausewayError(code) }))).toEqual(effects)
   })
 })
 

@@ -524,7 +524,8 @@ export class Replica<S extends Source> {
       }
     }
     this.checking.clear()
-    if (error.info.outcome === 'indefinite') effects.push({ type: 'stop', error })
+    const isOver = error.info.outcome === 'indefinite' || error.info.retry === 'never'
+    if (isOver) effects.push({ type: 'stop', error })
   }
 
   // --- compaction -----------------------------------------------------------------------------------------------
