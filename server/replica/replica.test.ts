@@ -232,6 +232,8 @@ describe('identity', () => {
     })
     expect([...(world.appended[0]?.deps ?? [])]).toEqual([[predecessorOrigin, 7]])
     expect([...(world.appended[1]?.deps ?? [])]).toEqual([])
+    // What is durable does not shrink while the first op is on its way.
+    expect([...world.replica.vector]).toEqual([[predecessorOrigin, 7]])
     world.commitAll()
     expect([...world.replica.vector]).toEqual([[origin, 9]])
   })

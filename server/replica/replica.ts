@@ -167,8 +167,8 @@ export class Replica<S extends Source> {
   readonly limits: ReplicaLimits
   private readonly predecessor: Dot | undefined
   private readonly clock: HybridClock
-  /** Durable, without the own origin. */
-  private readonly others: Map<OriginId, number>
+  /** Durable, without this disk's own lineage. */
+  private readonly others: VersionVector
   private durableSeq: number
   private nextSeq: number
   private durableHlc: HybridTime
@@ -189,7 +189,9 @@ export class Replica<S extends Source> {
     this.limits = { ...DEFAULT_REPLICA_LIMITS, ...options.limits }
     this.clock = new HybridClock(options.latestHlc)
     this.durableHlc = options.latestHlc
-    this.others = new Map(options.vector)
+    const others = new Map(options.vector)
+    if (options.predecessor !== undefined) others.delete(options.predecessor.origin)
+    this.others = others
     this.durableSeq = options.predecessor?.seq ?? 0
     this.nextSeq = this.durableSeq + 1
   }
@@ -198,6 +200,7 @@ export class Replica<S extends Source> {
   get vector(): VersionVector {
     const vector = new Map(this.others)
     if (this.hasOpened) vector.set(this.origin, this.durableSeq)
+    else if (this.predecessor !== undefined) vector.set(this.predecessor.origin, this.predecessor.seq)
     return vector
   }
 
@@ -403,9 +406,7 @@ export class Replica<S extends Source> {
     const hlc = this.clock.next(nowMs)
     this.inFlight.push({ dot, hlc, parts: [], bytes: 0, waiting: [] })
     const predecessor = this.predecessor === undefined ? {} : { predecessor: this.predecessor }
-    effects.push({ type: 'append', op: { kind: 'open', dot, deps: new Map(this.others), hlc, ...predecessor } })
-    // From here on the predecessor's entry is implied by the own one.
-    if (this.predecessor !== undefined) this.others.delete(this.predecessor.origin)
+    effects.push({ type: 'append', op: { kind: 'open', dot, deps: this.vector, hlc, ...predecessor } })
   }
 
   // --- content checks -------------------------------------------------------------------------------------------
@@ -503,9 +504,6 @@ export class Replica<S extends Source> {
     this.inFlightBytes = 0
     this.nextSeq = this.durableSeq + 1
     this.clock.reset(this.durableHlc)
-    if (!this.hasOpened && this.predecessor !== undefined) {
-      this.others.set(this.predecessor.origin, this.predecessor.seq)
-    }
     this.writeProblem = error
     for (const op of failed) {
       for (const { document } of op.parts) document.rollBack()
