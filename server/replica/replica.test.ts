@@ -305,6 +305,26 @@ describe('ingest', () => {
     expect(types(effects)).toEqual(['refuse', 'append'])
   })
 
+  test('what waits for content checks is bounded, by lane and altogether', () => {
+    const limits = { waitingPerLane: 3, waitingBytesPerLane: 250, checkingBytes: 400 }
+    const world = new World({ limits }).open('d').open('e')
+    world.send(client(1).insert(0, 'honest'), { from: source('honest', {}) })
+    world.send(client(1).insert(0, 'honest'), { document: 'e', from: source('honest', {}) })
+    const lie = client(1).insert(0, 'a lie')
+    const long = client(2).insert(0, 'x'.repeat(200))
+    const short = client(3).insert(0, 'y')
+    const check = checkOf(world.send(lie)).check
+    expect(refusals(world.send(long))).toEqual([])
+    expect(refusals(world.send(long))).toEqual(['document/busy']) // bytes of the lane
+    expect(refusals(world.send(short))).toEqual([])
+    expect(refusals(world.send(short))).toEqual(['document/busy']) // updates of the lane
+    const other = source('other', {})
+    checkOf(world.send(lie, { document: 'e', from: other }))
+    expect(refusals(world.send(long, { document: 'e', from: other }))).toEqual(['document/busy']) // bytes of all
+    world.step({ type: 'content-compared', document: 'd', lane, check, verdict: 'differs', nowMs: 1 })
+    expect(refusals(world.send(long, { document: 'e', from: other }))).toEqual([])
+  })
+
   test('a document over its size takes deletes only', () => {
     const world = new World({ limits: { documentBytes: 60 } }).open('d')
     const writer = client(1)

@@ -28,8 +28,11 @@ export interface ReplicaLimits {
   readonly documentBytes: number
   /** Bytes of updates in flight to the disk, all documents. */
   readonly inFlightBytes: number
-  /** Updates that wait behind a content check, per document. */
-  readonly waitingPerDocument: number
+  /** Updates of one lane that wait behind a content check of one document, and their bytes. */
+  readonly waitingPerLane: number
+  readonly waitingBytesPerLane: number
+  /** Bytes of updates under a content check and behind one, all documents; a single update may be larger. */
+  readonly checkingBytes: number
   /** Updates after a snapshot that make a compaction due even if they are few bytes. */
   readonly tailUpdates: number
   /** Bytes after a snapshot that make a compaction due, if they also exceed the snapshot's own size. */
@@ -42,7 +45,9 @@ export interface ReplicaLimits {
 export const DEFAULT_REPLICA_LIMITS: ReplicaLimits = {
   documentBytes: 64 * 1024 * 1024,
   inFlightBytes: 64 * 1024 * 1024,
-  waitingPerDocument: 10_000,
+  waitingPerLane: 10_000,
+  waitingBytesPerLane: 32 * 1024 * 1024,
+  checkingBytes: 256 * 1024 * 1024,
   tailUpdates: 40_000,
   tailBytes: 768 * 1024,
   idleCompactionMs: 2_000,
@@ -139,6 +144,7 @@ interface InFlightOp<S> {
 interface Checking<S extends Source> {
   readonly check: number
   readonly queue: { readonly source: S; readonly parts: readonly ReceivedPart[] }[]
+  bytes: number
   /** Known ranges of the first request whose content is being compared. */
   readonly asked: readonly (readonly [number, number, number])[]
 }
@@ -178,6 +184,7 @@ export class Replica<S extends Source> {
   inFlightBytes = 0
   private readonly checking = new Map<OpenDocument, Map<object, Checking<S>>>()
   private lastCheck = 0
+  private checkingBytes = 0
   /** Changed documents that a tick may compact. */
   private readonly changed = new Set<OpenDocument>()
   private writeProblem: CausewayError | undefined
@@ -293,12 +300,33 @@ export class Replica<S extends Source> {
     for (const part of parts) {
       const waiting = this.checking.get(this.loaded(part.document))?.get(source.lane)
       if (waiting === undefined) continue
-      if (waiting.queue.length >= this.limits.waitingPerDocument) {
-        effects.push({ type: 'refuse', source, error: new CausewayError('document/busy', { document: part.document }) })
-      } else waiting.queue.push({ source, parts })
+      this.wait(waiting, source, parts, part, effects)
       return
     }
     this.judge(source, parts, undefined, nowMs, effects)
+  }
+
+  /** Queues a request behind the check that its lane waits for. */
+  private wait(
+    waiting: Checking<S>,
+    source: S,
+    parts: readonly ReceivedPart[],
+    { document }: ReceivedPart,
+    effects: ReplicaEffect<S>[],
+  ): void {
+    const { waitingPerLane, waitingBytesPerLane, checkingBytes } = this.limits
+    const bytes = bytesOf(parts)
+    const isFull =
+      waiting.queue.length >= waitingPerLane ||
+      waiting.bytes + bytes > waitingBytesPerLane ||
+      this.checkingBytes + bytes > checkingBytes
+    if (isFull) {
+      effects.push({ type: 'refuse', source, error: new CausewayError('document/busy', { document }) })
+      return
+    }
+    waiting.queue.push({ source, parts })
+    waiting.bytes += bytes
+    this.checkingBytes += bytes
   }
 
   /** Decides about one request. `equal`: ranges of the first part whose content was already compared. */
@@ -428,13 +456,20 @@ export class Replica<S extends Source> {
       effects.push({ type: 'refuse', source, error })
       return
     }
+    const bytes = part.update.length
+    if (this.checkingBytes > 0 && this.checkingBytes + bytes > this.limits.checkingBytes) {
+      const error = new CausewayError('document/busy', { document: document.name })
+      effects.push({ type: 'refuse', source, error })
+      return
+    }
     let lanes = this.checking.get(document)
     if (lanes === undefined) {
       lanes = new Map()
       this.checking.set(document, lanes)
     }
     const check = ++this.lastCheck
-    lanes.set(source.lane, { check, queue: [{ source, parts }], asked: overlaps })
+    lanes.set(source.lane, { check, queue: [{ source, parts }], bytes, asked: overlaps })
+    this.checkingBytes += bytes
     effects.push({ type: 'compare-content', document, lane: source.lane, check, update: part.update, overlaps })
   }
 
@@ -451,6 +486,7 @@ export class Replica<S extends Source> {
     assert(head, 'a lane under check has a first request')
     lanes.delete(lane)
     if (lanes.size === 0) this.checking.delete(document)
+    this.checkingBytes -= waiting.bytes
     if (verdict === 'agrees') this.judge(head.source, head.parts, waiting.asked, nowMs, effects)
     else {
       const error =
@@ -522,6 +558,7 @@ export class Replica<S extends Source> {
       }
     }
     this.checking.clear()
+    this.checkingBytes = 0
     const isOver = error.info.outcome === 'indefinite' || error.info.retry === 'never'
     if (isOver) effects.push({ type: 'stop', error })
   }
@@ -558,6 +595,10 @@ export class Replica<S extends Source> {
 function own(added: NewUpdate): NewUpdate {
   const { update } = added
   return update.byteLength === update.buffer.byteLength ? added : { ...added, update: update.slice() }
+}
+
+function bytesOf(parts: readonly ReceivedPart[]): number {
+  return parts.reduce((sum, { update }) => sum + update.length, 0)
 }
 
 function covers(compared: Checking<Source>['asked'] | undefined, overlaps: Checking<Source>['asked']): boolean {
