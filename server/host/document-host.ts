@@ -226,7 +226,12 @@ export class DocumentHost implements Documents, SubscriptionHost {
 
   release(subscription: HostSubscription): void {
     subscription.entry.subscriptions.delete(subscription)
+    this.step({ type: 'lane-closed', lane: subscription })
     this.open.unused(subscription.entry)
+  }
+
+  refused(error: CausewayError): void {
+    this.metrics.refused(error.code)
   }
 
   subscriberFailed(error: unknown): void {
@@ -252,7 +257,11 @@ export class DocumentHost implements Documents, SubscriptionHost {
     return new Promise((resolve, reject) => {
       const lane: Lane = {
         acknowledge: (_request, dot) => resolve(dot),
-        refuse: (_request, error) => reject(error),
+        refuse: (_request, error) => {
+          // Nothing can be offered again here, and a full disk may last: such lanes must not gather.
+          this.step({ type: 'lane-closed', lane })
+          reject(error)
+        },
         resync() {},
       }
       this.step({ type: 'updates-received', source: { lane, request: 0 }, parts, nowMs: this.now() })
@@ -320,7 +329,6 @@ export class DocumentHost implements Documents, SubscriptionHost {
         break
       }
       case 'refuse':
-        this.metrics.refused(effect.error.code)
         effect.source.lane.refuse(effect.source.request, effect.error)
         break
       case 'compare-content':
@@ -352,7 +360,9 @@ export class DocumentHost implements Documents, SubscriptionHost {
     if (onChange === undefined) return
     for (const { dot, update } of updates) {
       try {
-        onChange({ document: document.name, dot, update })
+        // An async function passes for one that returns nothing; its rejection must not end the process.
+        const result: unknown = onChange({ document: document.name, dot, update })
+        if (result instanceof Promise) result.catch((error: unknown) => this.onFailure('hook/on-change-failed', error))
       } catch (error) {
         this.onFailure('hook/on-change-failed', error)
       }

@@ -79,6 +79,8 @@ export type ReplicaInput<S extends Source> =
   | { readonly type: 'committed'; readonly seq: number; readonly position: number; readonly nowMs: number }
   /** Nothing in flight reached the disk, or, for an indefinite error, nobody knows. */
   | { readonly type: 'commit-failed'; readonly error: CausewayError }
+  /** Nobody listens there any more. */
+  | { readonly type: 'lane-closed'; readonly lane: object }
   /** A probe of the disk succeeded after a failed commit. */
   | { readonly type: 'writable-again' }
   /** The snapshot that a `compact` effect asked for is on disk. */
@@ -188,6 +190,7 @@ export class Replica<S extends Source> {
   /** Changed documents that a tick may compact. */
   private readonly changed = new Set<OpenDocument>()
   private writeProblem: CausewayError | undefined
+  /** Lanes to which `writable-again` is told. */
   private readonly refusedLanes = new Set<object>()
 
   constructor(options: ReplicaOptions) {
@@ -253,6 +256,9 @@ export class Replica<S extends Source> {
         break
       case 'commit-failed':
         this.fail(input.error, effects)
+        break
+      case 'lane-closed':
+        this.refusedLanes.delete(input.lane)
         break
       case 'writable-again': {
         this.writeProblem = undefined
