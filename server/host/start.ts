@@ -31,6 +31,7 @@ import { createLog, type Log, type LogEvent, type LogFields } from './log.js'
 import { Maintenance } from './maintenance.js'
 import { Metrics } from './metrics.js'
 import { createMetricsPage } from './metrics-page.js'
+import { reportRecovered } from './recovered-report.js'
 import { readVersion } from './version.js'
 
 export interface ReplicaHooks extends DocumentHooks {
@@ -168,7 +169,10 @@ export async function startReplica(config: Config, hooks: ReplicaHooks = {}): Pr
     throw error
   }
   const { port } = server.address() as AddressInfo
+  // After whoever started it has said that it is ready: programs read that line first.
   setImmediate(() => {
+    if (open) log.info('access/open')
+    reportRecovered(recovered, log)
     api ??= loadApi()
     api.catch((error: unknown) => log.error('http/failed', {}, error))
   })
