@@ -108,7 +108,6 @@ export async function startReplica(config: Config, hooks: ReplicaHooks = {}): Pr
   const sockets = createWebSocketServer({
     documents,
     authenticate,
-    origins: 'any', // checked below, as for every request
     limits: {
       connections: config.limits.connections,
       documentsPerConnection: config.limits.documentsPerConnection,
@@ -151,7 +150,10 @@ export async function startReplica(config: Config, hooks: ReplicaHooks = {}): Pr
     try {
       origins.check({ origin: request.headers.origin, host: request.headers.host })
     } catch (error) {
-      refuseUpgrade(socket, asCausewayError(error).code)
+      const { code } = asCausewayError(error)
+      metrics.transport('upgrade-refused', 1)
+      log.info('transport/upgrade-refused', { code, remoteAddress: request.socket.remoteAddress })
+      refuseUpgrade(socket, code)
       return
     }
     if (!sockets.handleUpgrade(request, socket, head)) refuseUpgrade(socket, 'request/not-found')
