@@ -202,13 +202,13 @@ export class DocumentHost implements Documents, SubscriptionHost {
 
   /** Resolves when nothing accepted so far waits for the disk. */
   settled(): Promise<void> {
-    return this.committer.drained()
+    return this.committer.settled()
   }
 
   /** Takes no new subscription or request; resolves when everything accepted is on disk. */
   async drain(): Promise<void> {
     this.isDraining = true
-    await this.committer.drained()
+    await this.committer.settled()
   }
 
   // --- used by subscriptions ------------------------------------------------------------------------------------
