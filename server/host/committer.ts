@@ -32,7 +32,10 @@ export class Committer {
   private isRunning = false
   private isScheduled = false
   private startedAtMs = Number.NEGATIVE_INFINITY
-  private readonly idle: (() => void)[] = []
+  /** Ops ever added, and those among them whose commit has ended. */
+  private added = 0
+  private ended = 0
+  private readonly waiting: { readonly upTo: number; readonly resolve: () => void }[] = []
   private readonly log: Pick<Log, 'commit'>
   private readonly onCommitted: (committed: Committed) => void
   private readonly onFailed: (error: CausewayError) => void
@@ -53,14 +56,15 @@ export class Committer {
   add(op: Op): void {
     if (this.pending.length === 0) this.oldestAtMs = this.monotonicMs()
     this.pending.push(op)
+    this.added++
     if (this.pending.length >= ENOUGH_OPS && !this.isRunning) this.run()
     else this.schedule()
   }
 
-  /** Resolves when nothing is pending or running. */
-  drained(): Promise<void> {
-    if (this.pending.length === 0 && !this.isRunning) return Promise.resolve()
-    return new Promise((resolve) => this.idle.push(resolve))
+  /** Resolves when the commit of everything added so far has ended; what goes on being added is not waited for. */
+  settled(): Promise<void> {
+    if (this.ended === this.added) return Promise.resolve()
+    return new Promise((resolve) => this.waiting.push({ upTo: this.added, resolve }))
   }
 
   private schedule(): void {
@@ -84,10 +88,7 @@ export class Committer {
   private run(): void {
     const ops = this.pending
     const last = ops.at(-1)
-    if (last === undefined) {
-      this.becomeIdle()
-      return
-    }
+    if (last === undefined) return
     this.pending = []
     this.isRunning = true
     const startedAtMs = this.monotonicMs()
@@ -95,17 +96,19 @@ export class Committer {
     const waitedMs = startedAtMs - this.oldestAtMs
     const onDone = (error?: CausewayError, figures?: CommitFigures): void => {
       this.isRunning = false
+      this.ended += ops.length
       if (figures !== undefined) {
         const tookMs = this.monotonicMs() - startedAtMs
         const position = figures.position + ops.length - 1
         this.onCommitted({ seq: last.dot.seq, position, ops: ops.length, waitedMs, tookMs, figures })
       } else {
         // What gathered meanwhile builds on what failed: it fails with it.
+        this.ended += this.pending.length
         this.pending = []
         this.onFailed(error ?? new CausewayError('internal/failure'))
       }
+      this.tellSettled()
       if (this.pending.length > 0) this.schedule()
-      else this.becomeIdle()
     }
     try {
       this.log.commit(encodeOpBatch(ops), onDone)
@@ -115,8 +118,7 @@ export class Committer {
     }
   }
 
-  private becomeIdle(): void {
-    if (this.isRunning || this.pending.length > 0) return
-    for (const resolve of this.idle.splice(0)) resolve()
+  private tellSettled(): void {
+    while (this.waiting.length > 0 && this.waiting[0]!.upTo <= this.ended) this.waiting.shift()!.resolve()
   }
 }

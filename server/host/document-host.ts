@@ -202,13 +202,13 @@ export class DocumentHost implements Documents, SubscriptionHost {
 
   /** Resolves when nothing accepted so far waits for the disk. */
   settled(): Promise<void> {
-    return this.committer.drained()
+    return this.committer.settled()
   }
 
   /** Takes no new subscription or request; resolves when everything accepted is on disk. */
   async drain(): Promise<void> {
     this.isDraining = true
-    await this.committer.drained()
+    await this.committer.settled()
   }
 
   // --- used by subscriptions ------------------------------------------------------------------------------------
@@ -226,7 +226,12 @@ export class DocumentHost implements Documents, SubscriptionHost {
 
   release(subscription: HostSubscription): void {
     subscription.entry.subscriptions.delete(subscription)
+    this.step({ type: 'lane-closed', lane: subscription })
     this.open.unused(subscription.entry)
+  }
+
+  refused(error: CausewayError): void {
+    this.metrics.refused(error.code)
   }
 
   subscriberFailed(error: unknown): void {
@@ -252,7 +257,11 @@ export class DocumentHost implements Documents, SubscriptionHost {
     return new Promise((resolve, reject) => {
       const lane: Lane = {
         acknowledge: (_request, dot) => resolve(dot),
-        refuse: (_request, error) => reject(error),
+        refuse: (_request, error) => {
+          // Nothing can be offered again here, and a full disk may last: such lanes must not gather.
+          this.step({ type: 'lane-closed', lane })
+          reject(error)
+        },
         resync() {},
       }
       this.step({ type: 'updates-received', source: { lane, request: 0 }, parts, nowMs: this.now() })
@@ -320,7 +329,6 @@ export class DocumentHost implements Documents, SubscriptionHost {
         break
       }
       case 'refuse':
-        this.metrics.refused(effect.error.code)
         effect.source.lane.refuse(effect.source.request, effect.error)
         break
       case 'compare-content':
@@ -352,7 +360,9 @@ export class DocumentHost implements Documents, SubscriptionHost {
     if (onChange === undefined) return
     for (const { dot, update } of updates) {
       try {
-        onChange({ document: document.name, dot, update })
+        // An async function passes for one that returns nothing; its rejection must not end the process.
+        const result: unknown = onChange({ document: document.name, dot, update })
+        if (result instanceof Promise) result.catch((error: unknown) => this.onFailure('hook/on-change-failed', error))
       } catch (error) {
         this.onFailure('hook/on-change-failed', error)
       }
@@ -360,7 +370,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
   }
 
   private async compareContent(effect: Extract<ReplicaEffect<HostSource>, { type: 'compare-content' }>): Promise<void> {
-    const { document, lane, update, overlaps } = effect
+    const { document, lane, check, update, overlaps } = effect
     let verdict: 'agrees' | 'differs' | CausewayError
     try {
       const content = { snapshot: undefined, tail: document.acceptedContent }
@@ -370,7 +380,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
       this.onFailure('document/content-check-failed', error)
       verdict = asCausewayError(error)
     }
-    this.step({ type: 'content-compared', document: document.name, lane, verdict, nowMs: this.now() })
+    this.step({ type: 'content-compared', document: document.name, lane, check, verdict, nowMs: this.now() })
   }
 
   private async compact(document: OpenDocument, tailCount: number): Promise<void> {

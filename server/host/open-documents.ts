@@ -157,7 +157,8 @@ async function fromStored(stored: StoredDocument): Promise<LoadedDocument> {
   for (const [index, { position, update }] of stored.tail.entries()) {
     if ((index + 1) % PARSE_SLICE === 0) await new Promise((resolve) => setImmediate(resolve))
     const checked = checkUpdate(parseUpdate(update), known, 'update')
-    if (checked.type !== 'new') throw new CausewayError('document/unavailable', { document: name, position })
+    // What deletes may say nothing new here: a compaction knows that what lies in a deleted type is deleted with it.
+    if (checked.type === 'gap') throw new CausewayError('document/unavailable', { document: name, position })
     known.add(checked)
   }
   assert(snapshot !== undefined || stored.tail.length > 0, 'a stored document holds something')

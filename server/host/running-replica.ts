@@ -24,6 +24,7 @@ import { createLog, type Log, type LogEvent, type LogFields } from './log.js'
 import { Maintenance } from './maintenance.js'
 import { Metrics } from './metrics.js'
 import { createMetricsPage } from './metrics-page.js'
+import { reportRecovered } from './recovered-report.js'
 import type { OpenedLog, ReplicaHooks, RunningReplica } from './start.js'
 import { readVersion } from './version.js'
 
@@ -78,7 +79,6 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
   const sockets = createWebSocketServer({
     documents,
     authenticate,
-    origins: 'any', // checked below, as for every request
     limits: {
       connections: config.limits.connections,
       documentsPerConnection: config.limits.documentsPerConnection,
@@ -121,7 +121,10 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
     try {
       origins.check({ origin: request.headers.origin, host: request.headers.host })
     } catch (error) {
-      refuseUpgrade(socket, asCausewayError(error).code)
+      const { code } = asCausewayError(error)
+      metrics.transport('upgrade-refused', 1)
+      log.info('transport/upgrade-refused', { code, remoteAddress: request.socket.remoteAddress })
+      refuseUpgrade(socket, code)
       return
     }
     if (!sockets.handleUpgrade(request, socket, head)) refuseUpgrade(socket, 'request/not-found')
@@ -138,6 +141,11 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
     throw error
   }
   const { port } = server.address() as AddressInfo
+  // After whoever started it has said that it is ready: programs read that line first.
+  setImmediate(() => {
+    if (open) log.info('access/open')
+    reportRecovered(recovered, log)
+  })
   // Not at once: loading takes a tenth of a second, in which clients that come back would wait.
   const preload = setTimeout(() => {
     api ??= loadApi()

@@ -26,6 +26,8 @@ export interface SubscriptionHost {
   receive(source: HostSource, document: string, update: Uint8Array, kind: 'update' | 'step2'): void
   diff(entry: Entry, stateVector: Uint8Array): Uint8Array | Promise<Uint8Array>
   release(subscription: HostSubscription): void
+  /** An update of a connection was refused; those of requests are counted where they are answered. */
+  refused(error: CausewayError): void
   /** A subscriber threw: a mistake of ours that must not reach the others. */
   subscriberFailed(error: unknown): void
 }
@@ -99,6 +101,7 @@ export class HostSubscription implements Subscription, Lane {
   }
 
   refuse(request: number, error: CausewayError): void {
+    this.host.refused(error)
     if (this.state === 'attached') this.tell(() => this.subscriber.refuse(request, error))
   }
 

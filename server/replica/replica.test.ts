@@ -76,6 +76,13 @@ const types = (effects: readonly ReplicaEffect<TestSource>[]): string[] => effec
 const refusals = (effects: readonly ReplicaEffect<TestSource>[]): string[] =>
   effects.flatMap((effect) => (effect.type === 'refuse' ? [effect.error.code] : []))
 
+/** The one comparison of content that is asked for. */
+function checkOf(effects: readonly ReplicaEffect<TestSource>[]) {
+  const asked = effects.filter((effect) => effect.type === 'compare-content')
+  expect(asked).toHaveLength(1)
+  return asked[0]!
+}
+
 /** A Yjs client that hands out the update of each edit. */
 function client(id: number) {
   const doc = new Y.Doc()
@@ -113,10 +120,16 @@ describe('persist before show', () => {
     world.send(update, { from: source('first') })
     const again = world.send(update, { from: source('again', {}) })
     expect(types(again)).toEqual(['compare-content'])
-    const asked = again[0]
-    if (asked?.type !== 'compare-content') throw new Error('no comparison was asked for')
+    const asked = checkOf(again)
     expect(
-      world.step({ type: 'content-compared', document: 'd', lane: asked.lane, verdict: 'agrees', nowMs: 1_000 }),
+      world.step({
+        type: 'content-compared',
+        document: 'd',
+        lane: asked.lane,
+        check: asked.check,
+        verdict: 'agrees',
+        nowMs: 1_000,
+      }),
     ).toEqual([])
     const answers = world.commitAll().filter((effect) => effect.type === 'acknowledge')
     expect(answers.map((effect) => [effect.source.name, effect.echo])).toEqual([
@@ -172,13 +185,38 @@ describe('a failed commit', () => {
     ])
   })
 
-  test('an indefinite one stops the process', () => {
+  test('a verdict that comes after it decides nothing: neither a newer check of its lane, nor a closed document', () => {
+    const world = new World().open('d')
+    const other = client(1).insert(0, 'a')
+    world.send(client(1).insert(0, 'b'), { from: source('honest', {}) })
+    const old = checkOf(world.send(other))
+    world.step({ type: 'commit-failed', error: full })
+    world.step({ type: 'writable-again' })
+    world.send(client(1).insert(0, 'c'), { from: source('honest', {}) })
+    const newer = checkOf(world.send(other))
+    const verdict = { type: 'content-compared', document: 'd', lane, nowMs: 1 } as const
+    expect(world.step({ ...verdict, check: old.check, verdict: 'agrees' })).toEqual([])
+    expect(refusals(world.step({ ...verdict, check: newer.check, verdict: 'differs' }))).toEqual([
+      'document/equivocation',
+    ])
+    world.step({ type: 'commit-failed', error: full })
+    world.step({ type: 'document-unloaded', document: 'd' })
+    expect(world.step({ ...verdict, check: old.check, verdict: 'agrees' })).toEqual([])
+  })
+
+  test.each([
+    // after it, does the process go on?
+    ['storage/full', ['refuse']],
+    ['storage/read-only', ['refuse']],
+    ['storage/busy', ['refuse']],
+    ['cell/draining', ['refuse']],
+    ['storage/failed', ['refuse', 'stop']],
+    ['storage/damaged', ['refuse', 'stop']],
+    ['internal/failure', ['refuse', 'stop']],
+  ] as const)('by %s has the effects %j', (code, effects) => {
     const world = new World().open('d')
     world.send(client(1).insert(0, 'a'))
-    expect(types(world.step({ type: 'commit-failed', error: new CausewayError('storage/failed') }))).toEqual([
-      'refuse',
-      'stop',
-    ])
+    expect(types(world.step({ type: 'commit-failed', error: new CausewayError(code) }))).toEqual(effects)
   })
 })
 
@@ -194,6 +232,8 @@ describe('identity', () => {
     })
     expect([...(world.appended[0]?.deps ?? [])]).toEqual([[predecessorOrigin, 7]])
     expect([...(world.appended[1]?.deps ?? [])]).toEqual([])
+    // What is durable does not shrink while the first op is on its way.
+    expect([...world.replica.vector]).toEqual([[predecessorOrigin, 7]])
     world.commitAll()
     expect([...world.replica.vector]).toEqual([[origin, 9]])
   })
@@ -259,7 +299,8 @@ describe('ingest', () => {
     const asked = world.send(liar.insert(0, 'BBB'), { from: source('lie') })
     expect(types(asked)).toEqual(['compare-content'])
     expect(world.send(client(9).insert(0, 'q'), { from: source('behind') })).toEqual([])
-    const effects = world.step({ type: 'content-compared', document: 'd', lane, verdict: 'differs', nowMs: 1 })
+    const { check } = checkOf(asked)
+    const effects = world.step({ type: 'content-compared', document: 'd', lane, check, verdict: 'differs', nowMs: 1 })
     expect(refusals(effects)).toEqual(['document/equivocation'])
     expect(types(effects)).toEqual(['refuse', 'append'])
   })
@@ -268,20 +309,20 @@ describe('ingest', () => {
     const world = new World().open('d')
     world.send(client(1).insert(0, 'AAA'), { from: source('honest', {}) })
     world.commitAll()
-    world.send(client(1).insert(0, 'AAA'), { from: source('repeated') })
+    const { check } = checkOf(world.send(client(1).insert(0, 'AAA'), { from: source('repeated') }))
     const verdict = new CausewayError('document/busy', { task: 'agrees' })
-    const effects = world.step({ type: 'content-compared', document: 'd', lane, verdict, nowMs: 1 })
+    const effects = world.step({ type: 'content-compared', document: 'd', lane, check, verdict, nowMs: 1 })
     expect(refusals(effects)).toEqual(['document/busy'])
   })
 
   test('a verdict that comes after a failed commit and the closing of the document changes nothing', () => {
     const world = new World().open('d')
     world.send(client(1).insert(0, 'AAA'), { from: source('honest', {}) })
-    world.send(client(1).insert(0, 'AAA'), { from: source('repeated') })
+    const { check } = checkOf(world.send(client(1).insert(0, 'AAA'), { from: source('repeated') }))
     world.step({ type: 'commit-failed', error: new CausewayError('storage/full') })
     world.step({ type: 'document-unloaded', document: 'd' })
     const verdict = 'agrees'
-    expect(world.step({ type: 'content-compared', document: 'd', lane, verdict, nowMs: 1 })).toEqual([])
+    expect(world.step({ type: 'content-compared', document: 'd', lane, check, verdict, nowMs: 1 })).toEqual([])
   })
 
   test('what a gap is told of the document is as new as the last commit', () => {
@@ -302,6 +343,26 @@ describe('ingest', () => {
     }
   })
 
+  test('what waits for content checks is bounded, by lane and altogether', () => {
+    const limits = { waitingPerLane: 3, waitingBytesPerLane: 250, checkingBytes: 400 }
+    const world = new World({ limits }).open('d').open('e')
+    world.send(client(1).insert(0, 'honest'), { from: source('honest', {}) })
+    world.send(client(1).insert(0, 'honest'), { document: 'e', from: source('honest', {}) })
+    const lie = client(1).insert(0, 'a lie')
+    const long = client(2).insert(0, 'x'.repeat(200))
+    const short = client(3).insert(0, 'y')
+    const check = checkOf(world.send(lie)).check
+    expect(refusals(world.send(long))).toEqual([])
+    expect(refusals(world.send(long))).toEqual(['document/busy']) // bytes of the lane
+    expect(refusals(world.send(short))).toEqual([])
+    expect(refusals(world.send(short))).toEqual(['document/busy']) // updates of the lane
+    const other = source('other', {})
+    checkOf(world.send(lie, { document: 'e', from: other }))
+    expect(refusals(world.send(long, { document: 'e', from: other }))).toEqual(['document/busy']) // bytes of all
+    world.step({ type: 'content-compared', document: 'd', lane, check, verdict: 'differs', nowMs: 1 })
+    expect(refusals(world.send(long, { document: 'e', from: other }))).toEqual([])
+  })
+
   test('a document over its size takes deletes only', () => {
     const world = new World({ limits: { documentBytes: 60 } }).open('d')
     const writer = client(1)
@@ -310,6 +371,33 @@ describe('ingest', () => {
     const tooMuch = client(2)
     expect(refusals(world.send(tooMuch.insert(0, 'b'.repeat(40))))).toEqual(['document/too-large'])
     expect(refusals(world.send(writer.remove(0, 5)))).toEqual([])
+  })
+})
+
+describe('compaction', () => {
+  test('what fails is tried again at twice the size, and after a success as at first', () => {
+    const world = new World({ limits: { tailUpdates: 2 } }).open('d')
+    const writer = client(1)
+    const dueAt: number[] = []
+    /** Types until a compaction is due. */
+    const type = (): void => {
+      for (;;) {
+        world.send(writer.insert(0, 'x'))
+        const due = world.commitAll().find((effect) => effect.type === 'compact')
+        if (due === undefined) continue
+        dueAt.push(due.tailCount)
+        return
+      }
+    }
+    for (let failure = 0; failure < 6; failure++) {
+      type()
+      world.step({ type: 'compaction-failed', document: 'd' })
+    }
+    type()
+    expect(dueAt).toEqual([2, 4, 8, 16, 32, 64, 128])
+    world.step({ type: 'compacted', document: 'd', snapshot: Y.encodeStateAsUpdate(writer.doc), tailCount: 128 })
+    type()
+    expect(dueAt.at(-1)).toBe(2)
   })
 })
 

@@ -28,8 +28,11 @@ export interface ReplicaLimits {
   readonly documentBytes: number
   /** Bytes of updates in flight to the disk, all documents. */
   readonly inFlightBytes: number
-  /** Updates that wait behind a content check, per document. */
-  readonly waitingPerDocument: number
+  /** Updates of one lane that wait behind a content check of one document, and their bytes. */
+  readonly waitingPerLane: number
+  readonly waitingBytesPerLane: number
+  /** Bytes of updates under a content check and behind one, all documents; a single update may be larger. */
+  readonly checkingBytes: number
   /** Updates after a snapshot that make a compaction due even if they are few bytes. */
   readonly tailUpdates: number
   /** Bytes after a snapshot that make a compaction due, if they also exceed the snapshot's own size. */
@@ -42,7 +45,9 @@ export interface ReplicaLimits {
 export const DEFAULT_REPLICA_LIMITS: ReplicaLimits = {
   documentBytes: 64 * 1024 * 1024,
   inFlightBytes: 64 * 1024 * 1024,
-  waitingPerDocument: 10_000,
+  waitingPerLane: 10_000,
+  waitingBytesPerLane: 32 * 1024 * 1024,
+  checkingBytes: 256 * 1024 * 1024,
   tailUpdates: 40_000,
   tailBytes: 768 * 1024,
   idleCompactionMs: 2_000,
@@ -60,11 +65,12 @@ export type ReplicaInput<S extends Source> =
       readonly parts: readonly ReceivedPart[]
       readonly nowMs: number
     }
-  /** The verdict on a `compare-content` effect. */
+  /** The verdict on a `compare-content` effect; of no interest any more where a commit failed meanwhile. */
   | {
       readonly type: 'content-compared'
       readonly document: string
       readonly lane: object
+      readonly check: number
       /** An error: it could not be compared. */
       readonly verdict: 'agrees' | 'differs' | CausewayError
       readonly nowMs: number
@@ -73,6 +79,8 @@ export type ReplicaInput<S extends Source> =
   | { readonly type: 'committed'; readonly seq: number; readonly position: number; readonly nowMs: number }
   /** Nothing in flight reached the disk, or, for an indefinite error, nobody knows. */
   | { readonly type: 'commit-failed'; readonly error: CausewayError }
+  /** Nobody listens there any more. */
+  | { readonly type: 'lane-closed'; readonly lane: object }
   /** A probe of the disk succeeded after a failed commit. */
   | { readonly type: 'writable-again' }
   /** The snapshot that a `compact` effect asked for is on disk. */
@@ -99,11 +107,12 @@ export type ReplicaEffect<S extends Source> =
       readonly leftover: boolean
     }
   | { readonly type: 'refuse'; readonly source: S; readonly error: CausewayError }
-  /** Compare content of known structs in a worker; answered by `content-compared` with the same document and lane. */
+  /** Compare content of known structs in a worker; answered by `content-compared` with the same document, lane and check. */
   | {
       readonly type: 'compare-content'
       readonly document: OpenDocument
       readonly lane: object
+      readonly check: number
       readonly update: Uint8Array
       readonly overlaps: readonly (readonly [client: number, from: number, to: number])[]
     }
@@ -135,10 +144,11 @@ interface InFlightOp<S> {
 
 /** Requests of one lane that wait for the content check of their first one. */
 interface Checking<S extends Source> {
+  readonly check: number
   readonly queue: { readonly source: S; readonly parts: readonly ReceivedPart[] }[]
-  /** Ranges already found equal for the first request. */
-  compared: readonly (readonly [number, number, number])[]
-  asked: readonly (readonly [number, number, number])[]
+  bytes: number
+  /** Known ranges of the first request whose content is being compared. */
+  readonly asked: readonly (readonly [number, number, number])[]
 }
 
 type Verdict =
@@ -157,13 +167,16 @@ export interface ReplicaOptions {
   readonly limits?: Partial<ReplicaLimits>
 }
 
+/** Thresholds are doubled so often at most. */
+const BACKOFF_LIMIT = 16
+
 export class Replica<S extends Source> {
   readonly origin: OriginId
   readonly limits: ReplicaLimits
   private readonly predecessor: Dot | undefined
   private readonly clock: HybridClock
-  /** Durable, without the own origin. */
-  private readonly others: Map<OriginId, number>
+  /** Durable, without this disk's own lineage. */
+  private readonly others: VersionVector
   private durableSeq: number
   private nextSeq: number
   private durableHlc: HybridTime
@@ -172,9 +185,12 @@ export class Replica<S extends Source> {
   /** Bytes of updates accepted and not yet durable. */
   inFlightBytes = 0
   private readonly checking = new Map<OpenDocument, Map<object, Checking<S>>>()
+  private lastCheck = 0
+  private checkingBytes = 0
   /** Changed documents that a tick may compact. */
   private readonly changed = new Set<OpenDocument>()
   private writeProblem: CausewayError | undefined
+  /** Lanes to which `writable-again` is told. */
   private readonly refusedLanes = new Set<object>()
 
   constructor(options: ReplicaOptions) {
@@ -183,7 +199,9 @@ export class Replica<S extends Source> {
     this.limits = { ...DEFAULT_REPLICA_LIMITS, ...options.limits }
     this.clock = new HybridClock(options.latestHlc)
     this.durableHlc = options.latestHlc
-    this.others = new Map(options.vector)
+    const others = new Map(options.vector)
+    if (options.predecessor !== undefined) others.delete(options.predecessor.origin)
+    this.others = others
     this.durableSeq = options.predecessor?.seq ?? 0
     this.nextSeq = this.durableSeq + 1
   }
@@ -192,6 +210,7 @@ export class Replica<S extends Source> {
   get vector(): VersionVector {
     const vector = new Map(this.others)
     if (this.hasOpened) vector.set(this.origin, this.durableSeq)
+    else if (this.predecessor !== undefined) vector.set(this.predecessor.origin, this.predecessor.seq)
     return vector
   }
 
@@ -230,13 +249,16 @@ export class Replica<S extends Source> {
         this.receive(input.source, input.parts, input.nowMs, effects)
         break
       case 'content-compared':
-        this.resume(input.document, input.lane, input.verdict, input.nowMs, effects)
+        this.resume(input, effects)
         break
       case 'committed':
         this.commit(input.seq, input.position, input.nowMs, effects)
         break
       case 'commit-failed':
         this.fail(input.error, effects)
+        break
+      case 'lane-closed':
+        this.refusedLanes.delete(input.lane)
         break
       case 'writable-again': {
         this.writeProblem = undefined
@@ -249,13 +271,14 @@ export class Replica<S extends Source> {
         const document = this.loaded(input.document)
         document.replaceSnapshot(input.snapshot, input.tailCount)
         document.compacting = false
+        document.compactionBackoff = 0
         break
       }
       case 'compaction-failed': {
         // Not tried again before the tail has doubled: a document that cannot be compacted must not eat a worker.
         const document = this.loaded(input.document)
         document.compacting = false
-        document.compactionBackoff = Math.max(1, document.compactionBackoff * 2)
+        document.compactionBackoff = Math.min(document.compactionBackoff + 1, BACKOFF_LIMIT)
         break
       }
       case 'tick':
@@ -283,19 +306,40 @@ export class Replica<S extends Source> {
     for (const part of parts) {
       const waiting = this.checking.get(this.loaded(part.document))?.get(source.lane)
       if (waiting === undefined) continue
-      if (waiting.queue.length >= this.limits.waitingPerDocument) {
-        effects.push({ type: 'refuse', source, error: new CausewayError('document/busy', { document: part.document }) })
-      } else waiting.queue.push({ source, parts })
+      this.wait(waiting, source, parts, part, effects)
       return
     }
     this.judge(source, parts, undefined, nowMs, effects)
+  }
+
+  /** Queues a request behind the check that its lane waits for. */
+  private wait(
+    waiting: Checking<S>,
+    source: S,
+    parts: readonly ReceivedPart[],
+    { document }: ReceivedPart,
+    effects: ReplicaEffect<S>[],
+  ): void {
+    const { waitingPerLane, waitingBytesPerLane, checkingBytes } = this.limits
+    const bytes = bytesOf(parts)
+    const isFull =
+      waiting.queue.length >= waitingPerLane ||
+      waiting.bytes + bytes > waitingBytesPerLane ||
+      this.checkingBytes + bytes > checkingBytes
+    if (isFull) {
+      effects.push({ type: 'refuse', source, error: new CausewayError('document/busy', { document }) })
+      return
+    }
+    waiting.queue.push({ source, parts })
+    waiting.bytes += bytes
+    this.checkingBytes += bytes
   }
 
   /** Decides about one request. `equal`: ranges of the first part whose content was already compared. */
   private judge(
     source: S,
     parts: readonly ReceivedPart[],
-    equal: Checking<S>['compared'] | undefined,
+    equal: Checking<S>['asked'] | undefined,
     nowMs: number,
     effects: ReplicaEffect<S>[],
   ): void {
@@ -339,7 +383,7 @@ export class Replica<S extends Source> {
     } else effects.push({ type: 'acknowledge', source, ...echo, leftover })
   }
 
-  private check(document: OpenDocument, part: ReceivedPart, equal: Checking<S>['compared'] | undefined): Verdict {
+  private check(document: OpenDocument, part: ReceivedPart, equal: Checking<S>['asked'] | undefined): Verdict {
     let result: Checked
     try {
       result = checkUpdate(parseUpdate(part.update), document.accepted, part.kind)
@@ -396,9 +440,7 @@ export class Replica<S extends Source> {
     const hlc = this.clock.next(nowMs)
     this.inFlight.push({ dot, hlc, parts: [], bytes: 0, waiting: [] })
     const predecessor = this.predecessor === undefined ? {} : { predecessor: this.predecessor }
-    effects.push({ type: 'append', op: { kind: 'open', dot, deps: new Map(this.others), hlc, ...predecessor } })
-    // From here on the predecessor's entry is implied by the own one.
-    if (this.predecessor !== undefined) this.others.delete(this.predecessor.origin)
+    effects.push({ type: 'append', op: { kind: 'open', dot, deps: this.vector, hlc, ...predecessor } })
   }
 
   // --- content checks -------------------------------------------------------------------------------------------
@@ -420,49 +462,47 @@ export class Replica<S extends Source> {
       effects.push({ type: 'refuse', source, error })
       return
     }
+    const bytes = part.update.length
+    if (this.checkingBytes > 0 && this.checkingBytes + bytes > this.limits.checkingBytes) {
+      const error = new CausewayError('document/busy', { document: document.name })
+      effects.push({ type: 'refuse', source, error })
+      return
+    }
     let lanes = this.checking.get(document)
     if (lanes === undefined) {
       lanes = new Map()
       this.checking.set(document, lanes)
     }
-    const waiting = lanes.get(source.lane)
-    if (waiting === undefined) {
-      lanes.set(source.lane, { queue: [{ source, parts }], compared: [], asked: overlaps })
-    } else waiting.asked = overlaps
-    effects.push({ type: 'compare-content', document, lane: source.lane, update: part.update, overlaps })
+    const check = ++this.lastCheck
+    lanes.set(source.lane, { check, queue: [{ source, parts }], bytes, asked: overlaps })
+    this.checkingBytes += bytes
+    effects.push({ type: 'compare-content', document, lane: source.lane, check, update: part.update, overlaps })
   }
 
   private resume(
-    name: string,
-    lane: object,
-    verdict: 'agrees' | 'differs' | CausewayError,
-    nowMs: number,
+    { document: name, lane, check, verdict, nowMs }: Extract<ReplicaInput<S>, { type: 'content-compared' }>,
     effects: ReplicaEffect<S>[],
   ): void {
+    // A failed commit ended the check: the document may be gone since, and the lane may have a newer one.
     const document = this.documents.get(name)
     const lanes = document && this.checking.get(document)
     const waiting = lanes?.get(lane)
-    // A failed commit emptied the lane meanwhile, after which the document may be gone as well.
-    if (document === undefined || lanes === undefined || waiting === undefined) return
-    const head = waiting.queue[0]
+    if (document === undefined || lanes === undefined || waiting?.check !== check) return
+    const [head, ...behind] = waiting.queue
     assert(head, 'a lane under check has a first request')
-    if (verdict !== 'agrees') {
+    lanes.delete(lane)
+    if (lanes.size === 0) this.checking.delete(document)
+    this.checkingBytes -= waiting.bytes
+    if (verdict === 'agrees') this.judge(head.source, head.parts, waiting.asked, nowMs, effects)
+    else {
       const error =
         verdict === 'differs'
           ? new CausewayError('document/equivocation', { document: name })
           : withDocument(verdict, name)
       effects.push({ type: 'refuse', source: head.source, error })
     }
-    waiting.compared = waiting.asked
-    this.leaveCheck(document, lanes, lane)
-    if (verdict === 'agrees') this.judge(head.source, head.parts, waiting.compared, nowMs, effects)
     // What came behind it on the same lane, up to the next one that needs a check of its own.
-    for (const next of waiting.queue.slice(1)) this.receive(next.source, next.parts, nowMs, effects)
-  }
-
-  private leaveCheck(document: OpenDocument, lanes: Map<object, Checking<S>>, lane: object): void {
-    lanes.delete(lane)
-    if (lanes.size === 0) this.checking.delete(document)
+    for (const next of behind) this.receive(next.source, next.parts, nowMs, effects)
   }
 
   // --- commits --------------------------------------------------------------------------------------------------
@@ -509,9 +549,6 @@ export class Replica<S extends Source> {
     this.inFlightBytes = 0
     this.nextSeq = this.durableSeq + 1
     this.clock.reset(this.durableHlc)
-    if (!this.hasOpened && this.predecessor !== undefined) {
-      this.others.set(this.predecessor.origin, this.predecessor.seq)
-    }
     this.writeProblem = error
     for (const op of failed) {
       for (const { document } of op.parts) document.rollBack()
@@ -530,7 +567,9 @@ export class Replica<S extends Source> {
       }
     }
     this.checking.clear()
-    if (error.info.outcome === 'indefinite') effects.push({ type: 'stop', error })
+    this.checkingBytes = 0
+    const isOver = error.info.outcome === 'indefinite' || error.info.retry === 'never'
+    if (isOver) effects.push({ type: 'stop', error })
   }
 
   // --- compaction -----------------------------------------------------------------------------------------------
@@ -539,14 +578,14 @@ export class Replica<S extends Source> {
     for (const document of this.changed) {
       if (nowMs - document.changedAtMs < this.limits.idleCompactionMs) continue
       this.changed.delete(document)
-      if (document.tail.length >= this.limits.idleTailUpdates << document.compactionBackoff) {
+      if (document.tail.length >= this.limits.idleTailUpdates * 2 ** document.compactionBackoff) {
         this.compact(document, effects)
       }
     }
   }
 
   private compactIfDue(document: OpenDocument, effects: ReplicaEffect<S>[]): void {
-    const factor = 1 << document.compactionBackoff
+    const factor = 2 ** document.compactionBackoff
     const { tailUpdates, tailBytes } = this.limits
     const isDue =
       document.tail.length >= tailUpdates * factor ||
@@ -567,7 +606,11 @@ function own(added: NewUpdate): NewUpdate {
   return update.byteLength === update.buffer.byteLength ? added : { ...added, update: update.slice() }
 }
 
-function covers(compared: Checking<Source>['compared'] | undefined, overlaps: Checking<Source>['asked']): boolean {
+function bytesOf(parts: readonly ReceivedPart[]): number {
+  return parts.reduce((sum, { update }) => sum + update.length, 0)
+}
+
+function covers(compared: Checking<Source>['asked'] | undefined, overlaps: Checking<Source>['asked']): boolean {
   if (compared === undefined) return false
   return overlaps.every(([client, from, to]) =>
     compared.some(([otherClient, otherFrom, otherTo]) => otherClient === client && otherFrom <= from && to <= otherTo),

@@ -1,7 +1,7 @@
 /**
  * The stock endpoints as one object for the host: it hands in upgrade requests and ticks, and everything else happens
  * here. Callers are judged after the upgrade (a page cannot see why one is refused), except for what should cost us
- * nothing: a foreign origin, too many connections, a replica that shuts down.
+ * nothing: too many connections, a replica that shuts down. Which pages may connect, the host has judged before.
  */
 import { type IncomingMessage, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
@@ -37,8 +37,6 @@ export interface WebSocketTransportOptions {
    * `access/expired`; anything that may heal closes the connection with a code that clients retry.
    */
   authenticate(credentials: Credentials): Promise<Caller>
-  /** Origins of pages that may connect, as browsers write them, or any. Callers without an origin are no pages. */
-  readonly origins: readonly string[] | 'any'
   readonly limits?: Partial<TransportLimits>
   readonly log?: TransportLog
   readonly metrics?: TransportMetrics
@@ -117,7 +115,7 @@ class StockTransport implements WebSocketTransport, ConnectionHost {
     if (target === undefined) return false
     socket.on('error', ignore)
     const remoteAddress = this.options.remoteAddressOf?.(request) ?? request.socket.remoteAddress ?? ''
-    const refusal = this.refusal(request.headers.origin, remoteAddress)
+    const refusal = this.refusal(remoteAddress)
     if (refusal !== undefined) {
       this.metrics.count('upgrade-refused')
       this.log.info({ event: 'upgrade-refused', code: refusal, remoteAddress }, 'an upgrade was refused')
@@ -175,11 +173,9 @@ class StockTransport implements WebSocketTransport, ConnectionHost {
     if (this.connections.size === 0) for (const resolve of this.drained?.splice(0) ?? []) resolve()
   }
 
-  private refusal(origin: string | undefined, remoteAddress: string): ErrorCodeName | undefined {
-    const { limits, options } = this
+  private refusal(remoteAddress: string): ErrorCodeName | undefined {
+    const { limits } = this
     if (this.drained !== undefined) return 'cell/draining'
-    const isForeign = origin !== undefined && options.origins !== 'any' && !options.origins.includes(origin)
-    if (isForeign) return 'access/origin'
     const fromHere = this.perAddress.get(remoteAddress) ?? 0
     const isFull = this.connections.size >= limits.connections || fromHere >= limits.connectionsPerAddress
     return isFull ? 'access/too-many-connections' : undefined

@@ -208,6 +208,19 @@ describe('heads', () => {
     await others()
   })
 
+  test('upgrades that pages of elsewhere ask for are counted', async () => {
+    const refused = async (): Promise<number> => {
+      const page = await (await fetch(`http://127.0.0.1:${replica.port}/metrics`)).text()
+      return Number(/causeway_connection_events_total{event="upgrade-refused"} (\d+)/.exec(page)?.[1])
+    }
+    const before = await refused()
+    const raw = await RawSocket.to(replica.port)
+    raw.write(get('/y/frames', host, 'Origin: https://evil.example', ...websocket))
+    await raw.until(() => raw.status !== undefined)
+    expect(await refused()).toBe(before + 1)
+    raw.destroy()
+  })
+
   test('[SEC] rooms whose name is none are refused for good', async () => {
     for (const path of ['/y/%ff%00..%2f', `/y/${'r'.repeat(12_000)}`, '/y/', '/y/a//b', '/y/%0a', '/y/a%7f']) {
       const raw = await RawSocket.upgraded(replica.port, path)

@@ -42,7 +42,6 @@ export interface Server {
 export interface ServerOptions {
   documents?: MemoryDocuments
   authenticate?: (credentials: Credentials) => Promise<Caller>
-  origins?: readonly string[] | 'any'
   limits?: Partial<TransportLimits>
 }
 
@@ -59,7 +58,6 @@ export async function startServer(options: ServerOptions = {}): Promise<Server> 
   const transport = createWebSocketServer({
     documents,
     authenticate: options.authenticate ?? (async () => ANYBODY),
-    origins: options.origins ?? 'any',
     // Time moves faster here than any peer can answer a ping; tests of dead peers set their own. A peer of bare bytes
     // answers no close either.
     limits: { pingIntervalMs: 3_600_000, closeMs: 100, ...options.limits },

@@ -224,14 +224,6 @@ test('[SEC] a revoked caller is closed for good, others are not', async () => {
   expect(ada.closedWith).toBeUndefined()
 })
 
-test('[SEC] pages of foreign origins get no socket, callers without an origin are judged by their token', async () => {
-  const server = await startServer({ origins: ['https://app.example'] })
-  await expect(openY(server, 'doc', { origin: 'https://evil.example' })).rejects.toThrow('403')
-  await expect(openY(server, 'doc', { origin: 'null' })).rejects.toThrow('403')
-  await (await openY(server, 'doc', { origin: 'https://app.example' })).next(type('step1'))
-  await (await openY(server, 'doc')).next(type('step1'))
-})
-
 test('a document that is gone, or cannot be read, ends with its own code', async () => {
   const server = await startServer()
   const [gone, unavailable] = [await openY(server, 'gone'), await openY(server, 'unavailable')]

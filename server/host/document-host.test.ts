@@ -1,0 +1,143 @@
+import { describe, expect, test } from 'vitest'
+import * as Y from 'yjs'
+import { makeOrigin } from '../../shared/clock/dot.js'
+import type { HybridTime } from '../../shared/clock/hybrid-clock.js'
+import { EMPTY_VECTOR } from '../../shared/clock/version-vector.js'
+import { CausewayError } from '../../shared/errors/error.js'
+import type { DocumentWorkers } from '../document/pool.js'
+import type { Subscriber } from '../replica/documents.js'
+import { Replica, type ReplicaEffect, type ReplicaInput } from '../replica/replica.js'
+import type { CommitFigures, Log } from '../storage/log.js'
+import { type DocumentHooks, DocumentHost } from './document-host.js'
+import { Metrics } from './metrics.js'
+import type { HostSource } from './subscription.js'
+
+/** A host over a log that stores nothing, and fails as long as it is told to. */
+class World {
+  commitError: CausewayError | undefined
+  nowMs = 0
+  readonly metrics = new Metrics()
+  readonly failures: string[] = []
+  readonly effects: ReplicaEffect<HostSource>[] = []
+  readonly host: DocumentHost
+  private position = 0
+
+  constructor(hooks: DocumentHooks = {}) {
+    const { effects } = this
+    class ObservedReplica extends Replica<HostSource> {
+      override step(input: ReplicaInput<HostSource>): ReplicaEffect<HostSource>[] {
+        const made = super.step(input)
+        effects.push(...made)
+        return made
+      }
+    }
+    this.host = new DocumentHost({
+      replica: new ObservedReplica({
+        origin: makeOrigin('a', '00000000000000aa'),
+        predecessor: undefined,
+        vector: EMPTY_VECTOR,
+        latestHlc: 0 as HybridTime,
+      }),
+      log: {
+        load: async () => undefined,
+        commit: (_batch: Uint8Array, onDone: (error?: CausewayError, figures?: CommitFigures) => void) => {
+          setImmediate(() => {
+            if (this.commitError !== undefined) onDone(this.commitError)
+            else onDone(undefined, { position: ++this.position, transaction: { syncMs: 0 } } as CommitFigures)
+          })
+        },
+        probe: async () => {
+          if (this.commitError !== undefined) throw this.commitError
+        },
+      } as unknown as Log,
+      workers: {} as DocumentWorkers,
+      hooks,
+      metrics: this.metrics,
+      now: () => this.nowMs,
+      monotonicMs: () => 0,
+      onFailure: (event) => this.failures.push(event),
+      onFatal: (error) => {
+        throw error
+      },
+    })
+  }
+
+  /** Lanes that were told that writes work again. */
+  get resynced(): number {
+    return this.effects.reduce((sum, effect) => sum + (effect.type === 'resync' ? effect.lanes.length : 0), 0)
+  }
+
+  async probe(): Promise<void> {
+    this.nowMs += 1_000
+    this.host.tick()
+    await turn()
+  }
+}
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+function updateOf(text: string): Uint8Array {
+  const doc = new Y.Doc()
+  doc.getText('t').insert(0, text)
+  return Y.encodeStateAsUpdate(doc)
+}
+
+/** A subscriber that is told of nothing but its attachment. */
+function quiet(): Subscriber & { readonly isAttached: Promise<void> } {
+  let attached = (): void => {}
+  const isAttached = new Promise<void>((resolve) => {
+    attached = resolve
+  })
+  return { isAttached, attached, deliver() {}, acknowledge() {}, refuse() {}, resync() {}, closed() {} }
+}
+
+describe('a full disk', () => {
+  test('keeps nobody in memory whom it refused and who has gone', async () => {
+    const world = new World()
+    world.commitError = new CausewayError('storage/full')
+    for (let n = 0; n < 3; n++) {
+      const submitted = world.host.submit([{ document: 'd', update: updateOf('a') }])
+      await expect(submitted).rejects.toThrow(new CausewayError('storage/full').message)
+    }
+    const subscribers = [quiet(), quiet()]
+    const subscriptions = subscribers.map((subscriber) => world.host.subscribe('d', subscriber))
+    await Promise.all(subscribers.map(({ isAttached }) => isAttached))
+    for (const subscription of subscriptions) subscription.update(1, updateOf('b'), 'update')
+    subscriptions[0]!.close()
+    await world.probe()
+    expect(world.host.isWritable).toBe(false)
+    world.commitError = undefined
+    await world.probe()
+    expect(world.host.isWritable).toBe(true)
+    expect(world.resynced).toBe(1)
+  })
+})
+
+describe('refusals', () => {
+  test('of connections are counted once, those of requests where they are answered', async () => {
+    const world = new World()
+    const subscriber = quiet()
+    const subscription = world.host.subscribe('d', subscriber)
+    await subscriber.isAttached
+    subscription.update(1, Uint8Array.of(1), 'update')
+    await expect(world.host.submit([{ document: 'd', update: Uint8Array.of(1) }])).rejects.toThrow()
+    expect(world.metrics.refusals['document/bad-update']).toBe(1)
+  })
+})
+
+describe('the onChange hook', () => {
+  test.each([
+    [
+      'throws',
+      () => {
+        throw new Error('of the app')
+      },
+    ],
+    ['rejects', () => Promise.reject(new Error('of the app'))],
+  ])('that %s is a line in the log and nothing else', async (_how, onChange) => {
+    const world = new World({ onChange })
+    await world.host.submit([{ document: 'd', update: updateOf('a') }])
+    await turn()
+    expect(world.failures).toEqual(['hook/on-change-failed'])
+  })
+})
