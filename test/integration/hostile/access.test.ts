@@ -274,7 +274,7 @@ describe('one socket, several rights', () => {
   })
 
   test('[SEC] rights end with the token: what comes afterwards is not stored', async () => {
-    const ending = (): string => tokenFor('room/*:write', { exp: secondsFromNow(2) })
+    const ending = (): string => tokenFor('room/*:write', { exp: secondsFromNow(4) })
     const [y, hocuspocus] = await Promise.all([
       Stranger.at(`${replica.url}/y/room/ending?token=${ending()}`),
       Stranger.at(`${replica.url}/hocuspocus`),
