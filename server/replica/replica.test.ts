@@ -343,6 +343,23 @@ describe('ingest', () => {
     }
   })
 
+  test('what waits for the disk is bounded in number, also where it adds nothing', () => {
+    const world = new World({ limits: { inFlightRequests: 3 } }).open('d')
+    const writer = client(1)
+    world.send(writer.insert(0, 'a'))
+    const removal = writer.remove(0, 1)
+    expect(refusals([...world.send(removal), ...world.send(removal)])).toEqual([])
+    expect(refusals(world.send(removal))).toEqual(['document/busy'])
+    expect(refusals(world.send(client(2).insert(0, 'b')))).toEqual(['document/busy'])
+    world.commitAll()
+    expect(refusals(world.send(removal))).toEqual([])
+    for (let n = 0; n < 3; n++) expect(refusals(world.send(client(3 + n).insert(0, 'c')))).toEqual([])
+    expect(refusals(world.send(client(9).insert(0, 'd')))).toEqual(['document/busy'])
+    world.step({ type: 'commit-failed', error: new CausewayError('storage/full') })
+    world.step({ type: 'writable-again' })
+    expect(refusals(world.send(client(9).insert(0, 'd')))).toEqual([])
+  })
+
   test('what waits for content checks is bounded, by lane and altogether', () => {
     const limits = { waitingPerLane: 3, waitingBytesPerLane: 250, checkingBytes: 400 }
     const world = new World({ limits }).open('d').open('e')

@@ -26,8 +26,9 @@ export interface Source {
 export interface ReplicaLimits {
   /** Stored bytes of one document beyond which it takes no new structs; deletes still pass. */
   readonly documentBytes: number
-  /** Bytes of updates in flight to the disk, all documents. */
+  /** Bytes of updates in flight to the disk, all documents, and requests that wait for them: small ones cost more than their bytes. */
   readonly inFlightBytes: number
+  readonly inFlightRequests: number
   /** Updates of one lane that wait behind a content check of one document, and their bytes. */
   readonly waitingPerLane: number
   readonly waitingBytesPerLane: number
@@ -45,6 +46,7 @@ export interface ReplicaLimits {
 export const DEFAULT_REPLICA_LIMITS: ReplicaLimits = {
   documentBytes: 64 * 1024 * 1024,
   inFlightBytes: 64 * 1024 * 1024,
+  inFlightRequests: 200_000,
   waitingPerLane: 10_000,
   waitingBytesPerLane: 32 * 1024 * 1024,
   checkingBytes: 256 * 1024 * 1024,
@@ -184,6 +186,7 @@ export class Replica<S extends Source> {
   private inFlight: InFlightOp<S>[] = []
   /** Bytes of updates accepted and not yet durable. */
   inFlightBytes = 0
+  private inFlightRequests = 0
   private readonly checking = new Map<OpenDocument, Map<object, Checking<S>>>()
   private lastCheck = 0
   private checkingBytes = 0
@@ -372,6 +375,10 @@ export class Replica<S extends Source> {
         if (document.hasInFlight) newestKnown = Math.max(newestKnown, document.acceptedSeq)
       }
     }
+    if ((fitting.length > 0 || newestKnown > 0) && this.inFlightRequests >= this.limits.inFlightRequests) {
+      effects.push({ type: 'refuse', source, error: new CausewayError('document/busy') })
+      return
+    }
     const first = parts[0]
     const echo = changed && parts.length === 1 && first !== undefined ? { echo: first.update } : {}
     if (fitting.length > 0) this.accept(source, fitting, echo, leftover, nowMs, effects)
@@ -380,6 +387,7 @@ export class Replica<S extends Source> {
       const op = this.inFlight.find(({ dot }) => dot.seq === newestKnown)
       assert(op, `op ${newestKnown} is not in flight`)
       op.waiting.push({ source, own: false, ...echo, leftover })
+      this.inFlightRequests++
     } else effects.push({ type: 'acknowledge', source, ...echo, leftover })
   }
 
@@ -429,6 +437,7 @@ export class Replica<S extends Source> {
       bytes += verdict.added.update.length
     }
     this.inFlightBytes += bytes
+    this.inFlightRequests++
     const inFlightParts = fitting.map(({ document, verdict }) => ({ document, added: verdict.added }))
     this.inFlight.push({ dot, hlc, parts: inFlightParts, bytes, waiting: [{ source, own: true, ...echo, leftover }] })
     effects.push({ type: 'append', op: { kind: 'data', dot, deps: this.others, hlc, parts } })
@@ -517,6 +526,7 @@ export class Replica<S extends Source> {
       this.durableSeq = op.dot.seq
       this.durableHlc = op.hlc
       this.inFlightBytes -= op.bytes
+      this.inFlightRequests -= op.waiting.length
       for (const { document, added } of op.parts) {
         const update = document.commit(op.dot, position - (seq - op.dot.seq), added, nowMs)
         const updates = delivered.get(document)
@@ -547,6 +557,7 @@ export class Replica<S extends Source> {
     const failed = this.inFlight
     this.inFlight = []
     this.inFlightBytes = 0
+    this.inFlightRequests = 0
     this.nextSeq = this.durableSeq + 1
     this.clock.reset(this.durableHlc)
     this.writeProblem = error
