@@ -56,6 +56,7 @@ export class OpenDocument {
   compactionBackoff = 0
   /** Updates in flight, in order, and the state with them; absent where there are none. */
   private inFlight: Uint8Array[] = []
+  private inFlightBytes = 0
   private overlay: AcceptedState | undefined
   /** Deletes that became durable in the commit under way. */
   private committedDeletes: DeleteRange[] = []
@@ -107,6 +108,11 @@ export class OpenDocument {
     return this.encodedClocksText
   }
 
+  /** As `bytes`, with what is in flight. */
+  get acceptedBytes(): number {
+    return this.bytes + this.inFlightBytes
+  }
+
   /** Everything accepted, in order, as updates: what content is compared with. */
   get acceptedContent(): readonly Uint8Array[] {
     return [
@@ -122,6 +128,7 @@ export class OpenDocument {
     this.overlay ??= new AcceptedState(this.known)
     this.overlay.added.add(added)
     this.inFlight.push(added.update)
+    this.inFlightBytes += added.update.length
   }
 
   /** The oldest op in flight is on disk: its update becomes durable. `settle` comes behind the last op of a commit. */
@@ -142,6 +149,7 @@ export class OpenDocument {
     this.clock[replicaNameOf(dot.origin)] = dot.seq
     this.changedAtMs = nowMs
     this.inFlight.shift()
+    this.inFlightBytes -= added.update.length
     if (!this.hasInFlight) this.overlay = undefined
     return delivered
   }
@@ -156,6 +164,7 @@ export class OpenDocument {
   /** A commit failed: nothing in flight will become durable. */
   rollBack(): void {
     this.inFlight = []
+    this.inFlightBytes = 0
     this.overlay = undefined
     this.acceptedSeq = this.newestSeq
   }

@@ -384,6 +384,7 @@ describe('ingest', () => {
     const world = new World({ limits: { documentBytes: 60 } }).open('d')
     const writer = client(1)
     world.send(writer.insert(0, 'a'.repeat(30)))
+    expect(refusals(world.send(client(3).insert(0, 'b'.repeat(40))))).toEqual(['document/too-large']) // before the commit, too
     world.commitAll()
     const tooMuch = client(2)
     expect(refusals(world.send(tooMuch.insert(0, 'b'.repeat(40))))).toEqual(['document/too-large'])

@@ -407,7 +407,7 @@ export class Replica<S extends Source> {
       return { type: 'compare', overlaps: result.overlaps }
     }
     if (result.type === 'nothing-new') return { type: 'nothing-new', leftover: result.leftover }
-    if (result.clocks.length > 0 && document.bytes + result.update.length > this.limits.documentBytes) {
+    if (result.clocks.length > 0 && document.acceptedBytes + result.update.length > this.limits.documentBytes) {
       const details = { document: document.name, limitBytes: this.limits.documentBytes }
       return { type: 'refused', error: new CausewayError('document/too-large', details) }
     }
