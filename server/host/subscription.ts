@@ -1,5 +1,5 @@
 /** One connection's hold on one open document: the host's side of the `Subscription` contract. */
-import { assert } from '../../shared/base/assert.js'
+import { AssertionError, assert } from '../../shared/base/assert.js'
 import type { Dot } from '../../shared/clock/dot.js'
 import { asCausewayError, type CausewayError } from '../../shared/errors/error.js'
 import { checkUpdate } from '../../shared/update/check.js'
@@ -124,6 +124,7 @@ export class HostSubscription implements Subscription, Lane {
   }
 
   private failed(error: unknown): void {
+    if (error instanceof AssertionError) throw error // a broken assumption of ours ends the process, here as everywhere
     this.host.subscriberFailed(error)
     this.end(asCausewayError(error))
   }

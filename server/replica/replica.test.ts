@@ -138,6 +138,23 @@ describe('persist before show', () => {
     ])
   })
 
+  test('[CD] what one commit made durable is delivered in the order of its ops, over all documents', () => {
+    const world = new World().open('d').open('e')
+    const [first, second] = [client(1), client(2)]
+    world.send(first.insert(0, '1'))
+    world.send(second.insert(0, '2'), { document: 'e' })
+    world.send(first.insert(1, '3'))
+    world.send(first.insert(2, '4'))
+    const delivered = world.commitAll().flatMap((effect) => (effect.type === 'deliver' ? [effect] : []))
+    expect(delivered.map(({ document, updates }) => [document.name, updates.length])).toEqual([
+      ['d', 1],
+      ['e', 1],
+      ['d', 2],
+    ])
+    const seqs = delivered.flatMap(({ updates }) => updates.map(({ dot }) => dot.seq))
+    expect(seqs).toEqual([...seqs].sort((left, right) => left - right))
+  })
+
   test('several updates of one commit are delivered once per document, in order', () => {
     const world = new World().open('d')
     const writer = client(1)

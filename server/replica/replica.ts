@@ -99,6 +99,7 @@ export interface ReceivedPart {
 export type ReplicaEffect<S extends Source> =
   /** Write the op to the log; answered by `committed` or `commit-failed`. */
   | { readonly type: 'append'; readonly op: Op }
+  /** Several of one commit are in delivery order over all documents. */
   | { readonly type: 'deliver'; readonly document: OpenDocument; readonly updates: readonly DeliveredUpdate[] }
   /** `dot` is absent where nothing had to be stored. */
   | {
@@ -517,7 +518,8 @@ export class Replica<S extends Source> {
   // --- commits --------------------------------------------------------------------------------------------------
 
   private commit(seq: number, position: number, nowMs: number, effects: ReplicaEffect<S>[]): void {
-    const delivered = new Map<OpenDocument, DeliveredUpdate[]>()
+    // In delivery order over all documents, since a client may hold several: only neighbours are put together.
+    const runs: { readonly document: OpenDocument; readonly updates: DeliveredUpdate[] }[] = []
     const answers: ReplicaEffect<S>[] = []
     let count = 0
     for (const op of this.inFlight) {
@@ -529,9 +531,9 @@ export class Replica<S extends Source> {
       this.inFlightRequests -= op.waiting.length
       for (const { document, added } of op.parts) {
         const update = document.commit(op.dot, position - (seq - op.dot.seq), added, nowMs)
-        const updates = delivered.get(document)
-        if (updates === undefined) delivered.set(document, [update])
-        else updates.push(update)
+        const last = runs.at(-1)
+        if (last?.document === document) last.updates.push(update)
+        else runs.push({ document, updates: [update] })
       }
       for (const { source, own, echo, leftover } of op.waiting) {
         answers.push({
@@ -544,9 +546,9 @@ export class Replica<S extends Source> {
       }
     }
     this.inFlight = count === this.inFlight.length ? [] : this.inFlight.slice(count)
-    for (const [document, updates] of delivered) {
+    for (const { document, updates } of runs) effects.push({ type: 'deliver', document, updates })
+    for (const document of new Set(runs.map((run) => run.document))) {
       document.settle()
-      effects.push({ type: 'deliver', document, updates })
       this.changed.add(document)
       this.compactIfDue(document, effects)
     }
