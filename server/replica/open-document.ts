@@ -96,6 +96,18 @@ export class OpenDocument {
     return this.snapshotBytes + this.tailBytes
   }
 
+  /** Clients with structs in the accepted state: at most so many, or, where that has to be known, exactly. */
+  get clientsAtMost(): number {
+    return this.known.clocks.size + (this.overlay?.added.clocks.size ?? 0)
+  }
+
+  countClients(): number {
+    const { clocks } = this.known
+    let count = clocks.size
+    for (const [client] of this.overlay?.added.clocks.entries() ?? []) if (clocks.get(client) === 0) count++
+    return count
+  }
+
   /** The durable state vector in Yjs's encoding; not to be changed. */
   get stateVector(): Uint8Array {
     this.encodedClocks ??= this.known.clocks.encode()

@@ -397,6 +397,17 @@ describe('ingest', () => {
     expect(refusals(world.send(long, { document: 'e', from: other }))).toEqual([])
   })
 
+  test('[SEC] a document takes structs of so many clients, in flight or not, and more only of those', () => {
+    const world = new World({ limits: { documentClients: 2 } }).open('d')
+    const [first, second] = [client(1), client(2)]
+    world.send(first.insert(0, 'a'))
+    world.commitAll()
+    expect(types(world.send(second.insert(0, 'b')))).toEqual(['append'])
+    expect(refusals(world.send(client(3).insert(0, 'c')))).toEqual(['document/too-large'])
+    expect(types(world.send(first.insert(1, 'd')))).toEqual(['append'])
+    expect(types(world.send(second.insert(1, 'e')))).toEqual(['append'])
+  })
+
   test('a document over its size takes deletes only', () => {
     const world = new World({ limits: { documentBytes: 60 } }).open('d')
     const writer = client(1)

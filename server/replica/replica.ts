@@ -26,6 +26,8 @@ export interface Source {
 export interface ReplicaLimits {
   /** Stored bytes of one document beyond which it takes no new structs; deletes still pass. */
   readonly documentBytes: number
+  /** Clients whose structs one document takes: each counts in every state vector, and in every edit of its readers. */
+  readonly documentClients: number
   /** Bytes of updates in flight to the disk, all documents, and requests that wait for them: small ones cost more than their bytes. */
   readonly inFlightBytes: number
   readonly inFlightRequests: number
@@ -45,6 +47,7 @@ export interface ReplicaLimits {
 
 export const DEFAULT_REPLICA_LIMITS: ReplicaLimits = {
   documentBytes: 64 * 1024 * 1024,
+  documentClients: 200_000,
   inFlightBytes: 64 * 1024 * 1024,
   inFlightRequests: 200_000,
   waitingPerLane: 10_000,
@@ -412,11 +415,23 @@ export class Replica<S extends Source> {
       const details = { document: document.name, limitBytes: this.limits.documentBytes }
       return { type: 'refused', error: new CausewayError('document/too-large', details) }
     }
+    if (this.hasTooManyClients(document, result)) {
+      const details = { document: document.name, limitClients: this.limits.documentClients }
+      return { type: 'refused', error: new CausewayError('document/too-large', details) }
+    }
     if (this.inFlightBytes + result.update.length > this.limits.inFlightBytes) {
       return { type: 'refused', error: new CausewayError('document/busy', { document: document.name }) }
     }
     const changed = result.update !== part.update
     return { type: 'fits', added: changed ? result : own(result), changed, leftover: result.leftover }
+  }
+
+  /** Those that are there may go on. */
+  private hasTooManyClients(document: OpenDocument, { clocks }: NewUpdate): boolean {
+    const limit = this.limits.documentClients
+    if (document.clientsAtMost + clocks.length <= limit) return false
+    const added = clocks.filter(([, from]) => from === 0).length
+    return added > 0 && document.countClients() + added > limit
   }
 
   private accept(

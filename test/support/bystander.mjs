@@ -6,8 +6,7 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { WebSocket } from 'ws'
 
 const PAUSE_MS = 3
-const CLIENT = 7
-const { url } = workerData
+const { url, clientId } = workerData
 
 function varUint(value) {
   const bytes = []
@@ -16,9 +15,9 @@ function varUint(value) {
   return [...bytes, rest]
 }
 
-/** An update frame: one letter of client 7 at `clock`, at the head of root `b`. */
+/** An update frame: one letter of ours at `clock`, at the head of root `b`. */
 function letter(clock) {
-  const update = [1, 1, CLIENT, ...varUint(clock), 4, 1, 1, 0x62, 1, 0x78, 0]
+  const update = [1, 1, ...varUint(clientId), ...varUint(clock), 4, 1, 1, 0x62, 1, 0x78, 0]
   return Uint8Array.from([0, 2, update.length, ...update])
 }
 

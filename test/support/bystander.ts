@@ -15,8 +15,8 @@ export class Bystander {
     | { lap: number; resolve: (times: readonly number[]) => void; reject: (error: Error) => void }
     | undefined
 
-  private constructor(url: string) {
-    this.worker = new Worker(new URL('./bystander.mjs', import.meta.url), { workerData: { url } })
+  private constructor(url: string, clientId: number) {
+    this.worker = new Worker(new URL('./bystander.mjs', import.meta.url), { workerData: { url, clientId } })
     this.worker.on('message', (message: Message) => {
       const { waiting } = this
       if ('closed' in message) waiting?.reject(new Error(`the bystander was closed with ${message.closed}`))
@@ -27,9 +27,9 @@ export class Bystander {
     })
   }
 
-  /** `url`: of the document on `/y`. Resolves when the usual delay is known. */
-  static async start(url: string): Promise<Bystander> {
-    const bystander = new Bystander(url)
+  /** `url`: of the document on `/y`, in which nobody else writes as `clientId`. Resolves when the usual delay is known. */
+  static async start(url: string, clientId = 7): Promise<Bystander> {
+    const bystander = new Bystander(url, clientId)
     const times: number[] = []
     while (times.length < 200) times.push(...(await bystander.lap()))
     // The first ones meet code that was never run.
