@@ -35,6 +35,14 @@ function large(client: number, bytes: number): Uint8Array {
 }
 
 test('[SEC] a client that reads nothing while 40 MB pass is sent away, those who read are not, and the memory returns', async () => {
+  await passUnread(1)
+  const before = rssOf(replica)
+  // What is still taken after the first time is room that the second uses again.
+  await passUnread(2)
+  expect(rssOf(replica) - before).toBeLessThan(32 * MIB)
+})
+
+async function passUnread(slowConsumers: number): Promise<void> {
   const token = encodeHocuspocusMessage('unread', { type: 'token', token: '' })
   const slow = await RawSocket.upgraded(replica.port, '/hocuspocus')
   slow.write(frame(BINARY, token))
@@ -47,7 +55,6 @@ test('[SEC] a client that reads nothing while 40 MB pass is sent away, those who
     stranger.sayBytes(token)
     await stranger.until(() => stranger.under('unread').some(({ type }) => type === 'authenticated'))
   }
-  const before = rssOf(replica)
   // Messages that are passed on and not kept, so that what is held is held for the reader.
   const payload = 'x'.repeat(MIB / 4)
   for (let round = 1; round <= 14; round++) {
@@ -56,15 +63,14 @@ test('[SEC] a client that reads nothing while 40 MB pass is sent away, those who
   }
   expect([reader, ...writers].map(({ closed }) => closed).filter((closed) => closed !== undefined)).toEqual([])
   await eventually(async () => {
-    expect(await metric(replica, 'causeway_connection_events_total{event="slow-consumer"}')).toBe(1)
+    expect(await metric(replica, 'causeway_connection_events_total{event="slow-consumer"}')).toBe(slowConsumers)
   })
   slow.resume()
   await slow.until(() => slow.closeCode !== undefined)
   slow.destroy()
   expect(slow.closeCode).toBe(1013)
   for (const stranger of [reader, ...writers]) stranger.leave()
-  expect(rssOf(replica) - before).toBeLessThan(64 * MIB)
-})
+}
 
 test('[SEC] an update larger than what may wait for a reader sends nobody away who reads', async () => {
   const people = await Promise.all(Array.from({ length: 4 }, () => Stranger.at(`${replica.url}/y/large`)))

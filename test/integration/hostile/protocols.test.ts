@@ -192,13 +192,21 @@ describe('/hocuspocus', () => {
 
   test('[SEC] tokens without end are judged one after the other', async () => {
     const stranger = await open()
-    for (let n = 0; n < 900; n++) stranger.say(room.document, token)
+    for (let n = 0; n < 400; n++) stranger.say(room.document, token)
     stranger.say(room.document, { type: 'update', update: newMarker() })
     await stranger.until(() => stranger.statuses(room.document).length === 1)
     expect(stranger.closed).toBeUndefined()
-    expect(stranger.under(room.document).filter(({ type }) => type === 'authenticated')).toHaveLength(901)
+    expect(stranger.under(room.document).filter(({ type }) => type === 'authenticated')).toHaveLength(401)
     await victimIsWell()
     stranger.leave()
+  })
+
+  test('[SEC] more tokens than one connection may have judged end it', async () => {
+    const stranger = await open()
+    for (let n = 0; n < 3_000; n++) stranger.say(room.document, token)
+    await stranger.over()
+    expect(stranger.closed).toEqual({ close: 1013, code: 'access/too-many-requests' })
+    await victimIsWell()
   })
 
   test('[SEC] one document under a hundred addresses of one socket: each is answered, each edit counts once', async () => {
