@@ -69,7 +69,7 @@ export class Bystander {
 
   /** What a keystroke may take while somebody misbehaves elsewhere. */
   get limitMs(): number {
-    return 10 * this.usualMs + 50
+    return 10 * this.usualMs + 250
   }
 
   async stop(): Promise<void> {
