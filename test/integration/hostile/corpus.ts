@@ -343,7 +343,7 @@ export const corpus: readonly HostileUpdate[] = [
       build: (target) => truncated(honestAnswer(target), seededRandom(seed)),
     }
   }),
-  ...Array.from({ length: 12 }, (_, seed): HostileUpdate => {
+  ...Array.from({ length: 8 }, (_, seed): HostileUpdate => {
     return {
       name: `mutated-${seed}`,
       verdict: 'any',

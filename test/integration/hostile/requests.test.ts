@@ -56,7 +56,7 @@ describe('bodies that are dear to read', () => {
     ['operations', filled('{"operations":[', '{"op":"set","path":["a","b"]},', '{}]}')],
     ['a long path', filled('{"operations":[{"op":"set","path":[', '"a",', '"b"],"value":1}]}')],
     ['a value of many', filled('{"operations":[{"op":"set","path":["m","k"],"value":[', '1,', '1]}]}')],
-    ['quotes and escapes', filled('{"operations":"', '\\"\\\\', '"}')],
+    ['quotes and escapes', `{"operations":"${'\\"\\\\'.repeat(MIB / 2)}"}`],
     ['commas', ','.repeat(REQUEST_BYTES)],
   ])('[SEC] %s: refused in no time', async (_name, body) => {
     const before = await read()
