@@ -7,6 +7,7 @@
 import type { IncomingMessage } from 'node:http'
 import { CausewayError } from '../../shared/errors/error.js'
 import { invalid } from './invalid.js'
+import { type Receiving, ReceivingBodies } from './receiving.js'
 
 /** Deep enough for the deepest operation that a document takes. */
 export const JSON_DEPTH_LIMIT = 128
@@ -44,29 +45,41 @@ function unsupported(header: string, wanted: string): CausewayError {
   return new CausewayError('request/unsupported-type', { header, wanted }, { message })
 }
 
+/** One bound for the process, as there is one memory. */
+const receiving = new ReceivingBodies()
+
+/** Rejects with `access/too-many-requests` where too much is being received and this is the largest. */
 async function readWhole(request: IncomingMessage, limitBytes: number): Promise<Uint8Array> {
   const tooLarge = () => new CausewayError('protocol/too-large', { limitBytes })
   if (Number(request.headers['content-length']) > limitBytes) throw tooLarge()
   // Its events are over when the caller left while it was being identified.
   if (request.destroyed) throw invalid('body', 'ended early')
   const chunks: Uint8Array[] = []
-  let bytes = 0
   // By events: leaving a `for await` would destroy the socket, and with it the answer that says why.
   await new Promise<void>((resolve, reject) => {
     const stop = (settle: () => void) => {
       request.off('data', onData).off('end', onEnd).off('close', onClose).off('error', onClose)
+      receiving.end(body)
       settle()
     }
+    const body: Receiving = {
+      bytes: 0,
+      giveUp: () => stop(() => reject(new CausewayError('access/too-many-requests'))),
+    }
     const onData = (chunk: Uint8Array) => {
-      bytes += chunk.byteLength
-      if (bytes > limitBytes) stop(() => reject(tooLarge()))
-      else chunks.push(chunk)
+      if (body.bytes + chunk.byteLength > limitBytes) {
+        stop(() => reject(tooLarge()))
+        return
+      }
+      chunks.push(chunk)
+      receiving.grow(body, chunk.byteLength)
     }
     const onEnd = () => stop(resolve)
     const onClose = () => stop(() => reject(invalid('body', 'ended early')))
+    receiving.begin(body)
     request.on('data', onData).on('end', onEnd).on('close', onClose).on('error', onClose)
   })
-  return Buffer.concat(chunks, bytes)
+  return Buffer.concat(chunks)
 }
 
 const QUOTE = 0x22
