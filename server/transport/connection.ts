@@ -108,6 +108,8 @@ export class Connection implements TurnEnd {
   private sentAtMs: number
   private pingedAtMs: number
   private writtenMark = 0
+  /** Bytes read when the last whole message had come. */
+  private readMark: number
 
   constructor(host: ConnectionHost, socket: Socket, ws: WebSocket, remoteAddress: string) {
     const { nowMs } = host.clock
@@ -119,6 +121,7 @@ export class Connection implements TurnEnd {
     this.byteBucket = new TokenBucket(host.limits.bytes, nowMs)
     this.answerBucket = new TokenBucket(host.limits.answerBytes, nowMs)
     this.openedAtMs = this.heardAtMs = this.sentAtMs = this.pingedAtMs = nowMs
+    this.readMark = socket.bytesRead
     ws.on('message', (data, isBinary) => this.received(data, isBinary))
     ws.on('ping', () => this.pinged())
     ws.on('pong', () => this.heard())
@@ -129,6 +132,11 @@ export class Connection implements TurnEnd {
 
   get isOpen(): boolean {
     return !this.isEnded
+  }
+
+  /** What was read of a message that has not ended, control frames counted along. */
+  get unfinishedBytes(): number {
+    return this.socket.bytesRead - this.readMark
   }
 
   get limits(): TransportLimits {
@@ -285,6 +293,7 @@ export class Connection implements TurnEnd {
   private received(data: RawData, isBinary: boolean): void {
     if (this.isEnded) return
     const frame = data as Buffer
+    this.readMark = this.socket.bytesRead
     this.heardAtMs = this.nowMs
     this.meter(frame.length)
     if (!isBinary) {

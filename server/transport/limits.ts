@@ -11,6 +11,8 @@ export interface TransportLimits {
   readonly messageFragments: number
   /** Network chunks that an unfinished message may be held in. */
   readonly messageChunks: number
+  /** Bytes of messages that have begun and not ended, all connections together; the largest of them go first. */
+  readonly unfinishedBytes: number
   /** Messages and bytes that a connection may send; it is read more slowly beyond, and not closed. */
   readonly messages: Rate
   readonly bytes: Rate
@@ -57,6 +59,7 @@ export const TRANSPORT_LIMITS: TransportLimits = {
   messageBytes: 16 * MIB,
   messageFragments: 1024,
   messageChunks: 16_384,
+  unfinishedBytes: 256 * MIB,
   messages: { perSecond: 40_000, burst: 80_000 },
   bytes: { perSecond: 32 * MIB, burst: 64 * MIB },
   messagesPerTurn: 4096,

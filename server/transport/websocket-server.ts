@@ -140,6 +140,20 @@ class StockTransport implements WebSocketTransport, ConnectionHost {
     this.clock.nowMs = nowMs
     for (const connection of this.connections) connection.tick()
     this.audiences.tick(nowMs)
+    this.boundUnfinished()
+  }
+
+  /** Who sends half of a large message and waits could hold as much on each of its connections. */
+  private boundUnfinished(): void {
+    let bytes = 0
+    for (const connection of this.connections) bytes += connection.unfinishedBytes
+    if (bytes <= this.limits.unfinishedBytes) return
+    const largestFirst = [...this.connections].sort((left, right) => right.unfinishedBytes - left.unfinishedBytes)
+    for (const connection of largestFirst) {
+      if (bytes <= this.limits.unfinishedBytes) return
+      bytes -= connection.unfinishedBytes
+      connection.close(new CausewayError('access/too-many-requests'))
+    }
   }
 
   stats(): WebSocketTransportStats {

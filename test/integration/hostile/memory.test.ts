@@ -35,15 +35,18 @@ function large(client: number, bytes: number): Uint8Array {
 }
 
 test('[SEC] a client that reads nothing while 40 MB pass is sent away, those who read are not, and the memory returns', async () => {
-  await passUnread(1)
+  await passUnread()
   const before = rssOf(replica)
   // What is still taken after the first time is room that the next ones use again.
-  await passUnread(2)
-  await passUnread(3)
+  await passUnread()
+  await passUnread()
   expect(rssOf(replica) - before).toBeLessThan(64 * MIB)
 })
 
-async function passUnread(slowConsumers: number): Promise<void> {
+async function passUnread(): Promise<void> {
+  const slowConsumers = (): Promise<number> =>
+    metric(replica, 'causeway_connection_events_total{event="slow-consumer"}')
+  const slowBefore = await slowConsumers()
   const token = encodeHocuspocusMessage('unread', { type: 'token', token: '' })
   const slow = await RawSocket.upgraded(replica.port, '/hocuspocus')
   slow.write(frame(BINARY, token))
@@ -65,9 +68,7 @@ async function passUnread(slowConsumers: number): Promise<void> {
     for (const writer of writers) await writer.until(() => writer.heard.length > round * (writers.length - 1))
   }
   expect([reader, ...writers].map(({ closed }) => closed).filter((closed) => closed !== undefined)).toEqual([])
-  await eventually(async () => {
-    expect(await metric(replica, 'causeway_connection_events_total{event="slow-consumer"}')).toBe(slowConsumers)
-  })
+  await eventually(async () => expect(await slowConsumers()).toBe(slowBefore + 1))
   slow.resume()
   await slow.until(() => slow.closeCode !== undefined)
   slow.destroy()
@@ -83,6 +84,22 @@ test('[SEC] an update larger than what may wait for a reader sends nobody away w
     expect(person.closed).toBeUndefined()
     person.leave()
   }
+})
+
+test('[SEC] messages that never end are bounded all together, and the largest go', async () => {
+  const half = frame(BINARY, Buffer.alloc(14 * MIB), { fin: false })
+  const honest = await Stranger.at(`${replica.url}/y/large`)
+  const holders = await Promise.all(Array.from({ length: 24 }, () => RawSocket.upgraded(replica.port, '/y/unfinished')))
+  for (const holder of holders) holder.write(half)
+  // 336 MB have come; 256 MB may be there.
+  const ended = (): number => holders.filter(({ closeCode }) => closeCode === 1013).length
+  await eventually(async () => expect(ended()).toBeGreaterThanOrEqual(6))
+  expect(ended()).toBeLessThan(24)
+  honest.sayY({ type: 'update', update: large(2, 4 * MIB) })
+  await honest.until(() => honest.y.some(({ type }) => type === 'update'))
+  expect(honest.closed).toBeUndefined()
+  honest.leave()
+  for (const holder of holders) holder.destroy()
 })
 
 test('[SEC] 3,000 names that nobody writes are free again when who named them has gone', async () => {
