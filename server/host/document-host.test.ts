@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import * as Y from 'yjs'
 import { makeOrigin } from '../../shared/clock/dot.js'
 import type { HybridTime } from '../../shared/clock/hybrid-clock.js'
@@ -19,6 +19,18 @@ class World {
   readonly metrics = new Metrics()
   readonly failures: string[] = []
   readonly effects: ReplicaEffect<HostSource>[] = []
+  readonly log = {
+    load: async () => undefined,
+    commit: (_batch: Uint8Array, onDone: (error?: CausewayError, figures?: CommitFigures) => void) => {
+      setImmediate(() => {
+        if (this.commitError !== undefined) onDone(this.commitError)
+        else onDone(undefined, { position: ++this.position, transaction: { syncMs: 0 } } as CommitFigures)
+      })
+    },
+    probe: async () => {
+      if (this.commitError !== undefined) throw this.commitError
+    },
+  } as unknown as Log & { -readonly [Key in keyof Log]: Log[Key] }
   readonly host: DocumentHost
   private position = 0
 
@@ -38,18 +50,7 @@ class World {
         vector: EMPTY_VECTOR,
         latestHlc: 0 as HybridTime,
       }),
-      log: {
-        load: async () => undefined,
-        commit: (_batch: Uint8Array, onDone: (error?: CausewayError, figures?: CommitFigures) => void) => {
-          setImmediate(() => {
-            if (this.commitError !== undefined) onDone(this.commitError)
-            else onDone(undefined, { position: ++this.position, transaction: { syncMs: 0 } } as CommitFigures)
-          })
-        },
-        probe: async () => {
-          if (this.commitError !== undefined) throw this.commitError
-        },
-      } as unknown as Log,
+      log: this.log,
       workers: {} as DocumentWorkers,
       hooks,
       metrics: this.metrics,
@@ -139,5 +140,35 @@ describe('the onChange hook', () => {
     await world.host.submit([{ document: 'd', update: updateOf('a') }])
     await turn()
     expect(world.failures).toEqual(['hook/on-change-failed'])
+  })
+})
+
+describe('a disk that does not answer', () => {
+  const update = ((): Uint8Array => {
+    const doc = new Y.Doc()
+    doc.getText('t').insert(0, 'a')
+    return Y.encodeStateAsUpdate(doc)
+  })()
+
+  test('leaves no request waiting: what it was to store is in doubt', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    onTestFinished(() => void vi.useRealTimers())
+    const world = new World()
+    world.log.commit = () => {}
+    const submitted = expect(world.host.submit([{ document: 'd', update }])).rejects.toMatchObject({
+      code: 'storage/slow',
+    })
+    await vi.advanceTimersByTimeAsync(60_000)
+    await submitted
+  })
+
+  test('leaves no reader waiting', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    onTestFinished(() => void vi.useRealTimers())
+    const world = new World()
+    world.log.load = () => new Promise(() => {})
+    const read = expect(world.host.read('d')).rejects.toMatchObject({ code: 'document/unavailable' })
+    await vi.advanceTimersByTimeAsync(60_000)
+    await read
   })
 })

@@ -6,6 +6,7 @@ import { assert, unreachable } from '../../shared/base/assert.js'
 import type { Dot } from '../../shared/clock/dot.js'
 import { hybridTimeToMs } from '../../shared/clock/hybrid-clock.js'
 import type { VersionVector } from '../../shared/clock/version-vector.js'
+import type { ErrorCodeName } from '../../shared/errors/codes.js'
 import { asCausewayError, CausewayError } from '../../shared/errors/error.js'
 import { checkDocumentName } from '../../shared/protocol/document-name.js'
 import type { DocumentWorkers } from '../document/pool.js'
@@ -29,6 +30,9 @@ import { type HostSource, HostSubscription, type Lane, type SubscriptionHost } f
 
 /** Deadline of an `onLoad` hook. */
 const ON_LOAD_MS = 10_000
+
+/** How long a load, and a request that stores something, may wait for the disk. */
+const DISK_MS = 30_000
 
 /** How often a failed disk is probed for being writable again. */
 const PROBE_MS = 500
@@ -93,7 +97,8 @@ export class DocumentHost implements Documents, SubscriptionHost {
     this.monotonicMs = monotonicMs
     this.open = new OpenDocuments({
       now,
-      load: (name) => this.waiting('document-load', () => log.load(name)),
+      load: (name) =>
+        this.waiting('document-load', () => withDeadline(log.load(name), DISK_MS, 'document/unavailable')),
       onLoaded: (loaded) => {
         this.step({ type: 'document-loaded', loaded })
         const document = replica.document(loaded.name)
@@ -245,7 +250,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
     const { onLoad } = this.hooks
     if (onLoad === undefined) return
     try {
-      const update = await withDeadline(onLoad(name), ON_LOAD_MS)
+      const update = await withDeadline(onLoad(name), ON_LOAD_MS, 'document/unavailable')
       if (update !== undefined) await this.store([{ document: name, update, kind: 'update' }])
     } catch (error) {
       this.onFailure('hook/on-load-failed', error)
@@ -254,7 +259,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
   }
 
   private store(parts: readonly ReceivedPart[]): Promise<Dot | undefined> {
-    return new Promise((resolve, reject) => {
+    const stored = new Promise<Dot | undefined>((resolve, reject) => {
       const lane: Lane = {
         acknowledge: (_request, dot) => resolve(dot),
         refuse: (_request, error) => {
@@ -266,6 +271,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
       }
       this.step({ type: 'updates-received', source: { lane, request: 0 }, parts, nowMs: this.now() })
     })
+    return withDeadline(stored, DISK_MS, 'storage/slow')
   }
 
   private committed(committed: Committed): void {
@@ -401,13 +407,11 @@ export class DocumentHost implements Documents, SubscriptionHost {
   }
 }
 
-async function withDeadline<T>(work: Promise<T>, milliseconds: number): Promise<T> {
+/** Rejects with `code` when `work` has not ended in time; what it still does goes unnoticed. */
+async function withDeadline<T>(work: Promise<T>, milliseconds: number, code: ErrorCodeName): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined
   const deadline = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(
-      () => reject(new CausewayError('document/busy', {}, { message: `no answer in ${milliseconds} ms` })),
-      milliseconds,
-    )
+    timer = setTimeout(() => reject(new CausewayError(code, { waitedMs: milliseconds })), milliseconds)
   })
   try {
     return await Promise.race([work, deadline])

@@ -56,8 +56,6 @@ export interface HttpApiOptions {
   readonly version: string
   /** Monotonic ms. */
   readonly now: () => number
-  /** Where `Causeway-Session` will be read and set: runs before every endpoint, errors included. */
-  readonly session?: RequestHandler
   /** Absolute path of a folder with built pages, served at `/`. */
   readonly pages?: string
 }
@@ -135,7 +133,6 @@ function addEndpoints(app: express.Express, options: HttpApiOptions): void {
     response.set('Cache-Control', 'no-store')
     next()
   })
-  if (options.session !== undefined) app.use('/v1', options.session)
   for (const called of endpoints) {
     app[called.method](called.path, async (request, response) => {
       await callEndpoint(called, request, response, await identify(request), limits)

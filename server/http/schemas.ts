@@ -43,7 +43,7 @@ const base64url = bytes('base64url')
 
 const timeoutMs = integer(0, TIMEOUT_MOST_MS)
   .exactOptional()
-  .describe('How long the answer may wait for what was asked, in ms. Default 5000.')
+  .describe('How long the answer may wait for other replicas, in ms. Without any, nothing is waited for.')
 
 const level = z
   .string()

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { chooseProtocol, decodeLeniently, parseUpgradeTarget, tokenOfProtocols } from './upgrade-target.js'
+import { decodeLeniently } from '../../shared/protocol/document-name.js'
+import { chooseProtocol, parseUpgradeTarget, tokenOfProtocols } from './upgrade-target.js'
 
 test.each([
   ['/y/notes', 'y', 'notes'],

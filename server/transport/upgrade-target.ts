@@ -2,6 +2,8 @@
  * What an upgrade request asks for. Everything here comes from a stranger before any check, so nothing throws: a request
  * line that is no path is nobody's, a malformed escape stands for itself.
  */
+import { decodeLeniently } from '../../shared/protocol/document-name.js'
+
 export interface UpgradeTarget {
   readonly endpoint: 'y' | 'hocuspocus'
   /** The room of `/y`, decoded; empty on `/hocuspocus`, where frames name documents. */
@@ -26,26 +28,6 @@ export function parseUpgradeTarget(url: string | undefined): UpgradeTarget | und
     return { endpoint: 'hocuspocus', document: '', parameters }
   }
   return undefined
-}
-
-/** Percent-decodes what is well-formed UTF-8; every other escape is left as it stands. */
-export function decodeLeniently(text: string): string {
-  return text.replace(/(?:%[0-9a-f]{2})+/gi, (run) => {
-    let decoded = ''
-    for (let at = 0; at < run.length; ) {
-      const lead = Number.parseInt(run.slice(at + 1, at + 3), 16)
-      const length = 3 * (lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4)
-      const character = run.slice(at, at + length)
-      try {
-        decoded += decodeURIComponent(character)
-        at += length
-      } catch {
-        decoded += run.slice(at, at + 3)
-        at += 3
-      }
-    }
-    return decoded
-  })
 }
 
 /** The token among the subprotocols that a client offers. */

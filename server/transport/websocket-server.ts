@@ -44,8 +44,6 @@ export interface WebSocketTransportOptions {
   readonly now?: () => number
   /** Monotonic clock in ms for everything else, the one whose readings `tick` gets. */
   readonly monotonicNow?: () => number
-  /** The caller's address behind a proxy that the host trusts. */
-  readonly remoteAddressOf?: (request: IncomingMessage) => string
 }
 
 interface WebSocketTransportStats {
@@ -114,7 +112,7 @@ class StockTransport implements WebSocketTransport, ConnectionHost {
     const target = parseUpgradeTarget(request.url)
     if (target === undefined) return false
     socket.on('error', ignore)
-    const remoteAddress = this.options.remoteAddressOf?.(request) ?? request.socket.remoteAddress ?? ''
+    const remoteAddress = request.socket.remoteAddress ?? ''
     const refusal = this.refusal(remoteAddress)
     if (refusal !== undefined) {
       this.metrics.count('upgrade-refused')

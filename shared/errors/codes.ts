@@ -310,6 +310,14 @@ export const ERROR_CODES = {
     close: 1013,
     exit: 5,
   },
+  'storage/slow': {
+    says: 'The disk did not answer in time; what was asked for may or may not be stored.',
+    retry: 'later',
+    outcome: indefinite,
+    http: 503,
+    close: 1013,
+    exit: 5,
+  },
   'storage/too-new': {
     says: 'The data directory was written by a newer version.',
     retry: 'never',

@@ -21,6 +21,7 @@ import { type Dot, isOrigin, type OriginId } from '../clock/dot.js'
 import type { HybridTime } from '../clock/hybrid-clock.js'
 import type { VersionVector } from '../clock/version-vector.js'
 import { CausewayError } from '../errors/error.js'
+import { DOCUMENT_NAME_LIMIT_BYTES, isDocumentName } from './document-name.js'
 import type { Op, Part } from './op.js'
 import { OpWriter } from './op-writer.js'
 
@@ -321,19 +322,13 @@ function readOriginText(decoder: decoding.Decoder): OriginId {
   return text
 }
 
-const CONTROL_CHARACTER = /\p{Cc}/u
-const NAME_LIMIT_BYTES = 512
-
-/** The rule of DESIGN.md section 3. That it is UTF-8 the reading has shown. */
 function readDocumentName(decoder: decoding.Decoder): string {
   const start = decoder.pos
   const length = decoding.readVarUint(decoder)
-  if (length < 1 || length > NAME_LIMIT_BYTES) refuse('document name too long or empty')
+  if (length > DOCUMENT_NAME_LIMIT_BYTES) refuse('document name too long')
   decoder.pos = start
   const name = decoding.readVarString(decoder)
-  if (name.startsWith('/') || name.endsWith('/') || name.includes('//') || CONTROL_CHARACTER.test(name)) {
-    refuse('no document name')
-  }
+  if (!isDocumentName(name)) refuse('no document name')
   return name
 }
 
