@@ -24,6 +24,7 @@ const HEAP_LIMIT_BYTES = 256 * 1024 * 1024
 
 export function keepHeapSmall(): void {
   setFlagsFromString('--semi-space-growth-factor=1')
+  setFlagsFromString('--no-parallel-scavenge')
   setFlagsFromString('--expose-gc')
   const collect = runInNewContext('gc') as () => void
   let before = performance.eventLoopUtilization()

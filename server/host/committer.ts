@@ -1,7 +1,8 @@
 /**
  * Group commit, paced. An fsync costs the same for one op as for a thousand, so ops that arrive while a commit runs
- * are the next one; and commits that follow each other closely are kept a few milliseconds apart, since then one
- * write per socket carries several updates too. An idle replica commits at once.
+ * are the next one; and commits that follow each other closely are kept apart, since then one write per socket carries
+ * several updates too. How far apart is measured, not guessed: the dearer it was to deliver the last commit (many
+ * readers, many documents), the longer the next one gathers. An idle replica commits at once.
  */
 import { asCausewayError, CausewayError } from '../../shared/errors/error.js'
 import type { Op } from '../../shared/protocol/op.js'
@@ -21,8 +22,11 @@ export interface Committed {
   readonly figures: CommitFigures
 }
 
-/** Least time between the starts of two commits of few ops. */
-const PACE_MS = 5
+/** Least and greatest time between the starts of two commits of few ops. */
+const SHORTEST_PACE_MS = 5
+const LONGEST_PACE_MS = 25
+/** Between the two: so many times what it took to deliver the last commit, whose share of a core this bounds. */
+const PACE_PER_DELIVERY = 20
 /** So many ops share a commit's cost well enough: waiting for more would only add delay. */
 const ENOUGH_OPS = 128
 
@@ -32,6 +36,7 @@ export class Committer {
   private isRunning = false
   private isScheduled = false
   private startedAtMs = Number.NEGATIVE_INFINITY
+  private paceMs = SHORTEST_PACE_MS
   /** Ops ever added, and those among them whose commit has ended. */
   private added = 0
   private ended = 0
@@ -74,7 +79,7 @@ export class Committer {
       return
     }
     this.isScheduled = true
-    const waitMs = this.startedAtMs + PACE_MS - this.monotonicMs()
+    const waitMs = this.startedAtMs + this.paceMs - this.monotonicMs()
     // Even at once is after this turn's reads, so that what arrived together is committed together.
     if (waitMs <= 0.5) setImmediate(this.scheduled)
     else setTimeout(this.scheduled, waitMs)
@@ -98,9 +103,11 @@ export class Committer {
       this.isRunning = false
       this.ended += ops.length
       if (figures !== undefined) {
-        const tookMs = this.monotonicMs() - startedAtMs
+        const endedAtMs = this.monotonicMs()
+        const tookMs = endedAtMs - startedAtMs
         const position = figures.position + ops.length - 1
         this.onCommitted({ seq: last.dot.seq, position, ops: ops.length, waitedMs, tookMs, figures })
+        this.measureDelivery(endedAtMs)
       } else {
         // What gathered meanwhile builds on what failed: it fails with it.
         this.ended += this.pending.length
@@ -116,6 +123,14 @@ export class Committer {
       // The log takes nothing any more; whoever offered these ops is still in the middle of it.
       setImmediate(onDone, asCausewayError(error))
     }
+  }
+
+  /** Sockets are written at the end of the turn, by a `setImmediate` that is before this one. */
+  private measureDelivery(startedAtMs: number): void {
+    setImmediate(() => {
+      const paceMs = PACE_PER_DELIVERY * (this.monotonicMs() - startedAtMs)
+      this.paceMs = Math.min(Math.max(paceMs, SHORTEST_PACE_MS), LONGEST_PACE_MS)
+    })
   }
 
   private tellSettled(): void {

@@ -331,7 +331,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
         break
       case 'acknowledge': {
         const { source, dot, echo, leftover } = effect
-        source.lane.acknowledge(source.request, dot, echo === undefined ? { leftover } : { echo, leftover })
+        source.lane.acknowledge(source.request, dot, { echo, leftover })
         break
       }
       case 'refuse':

@@ -5,30 +5,52 @@
 import type { Known } from '../../shared/update/check.js'
 import type { DeletedReader } from '../../shared/update/delete-set.js'
 import { KnownState } from '../../shared/update/known-state.js'
-import type { PlaceReader } from '../../shared/update/places.js'
+import { NO_PLACES, type PlaceReader } from '../../shared/update/places.js'
 import type { ClockReader } from '../../shared/update/state-vector.js'
 
 export class AcceptedState implements Known {
   readonly clocks: ClockReader
-  readonly deleted: DeletedReader
-  readonly places: PlaceReader
   /** What is in flight, alone. */
   readonly added = new KnownState()
+  private readonly durable: KnownState
 
   constructor(durable: KnownState) {
-    const { added } = this
-    this.clocks = { get: (client) => added.clocks.get(client) || durable.clocks.get(client) }
-    this.deleted = {
+    this.durable = durable
+    this.clocks = new AcceptedClocks(durable.clocks, this.added.clocks)
+  }
+
+  // Made when asked for: most updates neither delete anything nor lie in a nested type.
+
+  get deleted(): DeletedReader {
+    const { added, durable } = this
+    return {
       uncovered: (client, clock, length) =>
         durable.deleted
           .uncovered(client, clock, length)
           .flatMap(([from, count]) => added.deleted.uncovered(client, from, count)),
     }
-    this.places = {
-      get isFlat() {
-        return added.places.isFlat && durable.places.isFlat
-      },
+  }
+
+  get places(): PlaceReader {
+    const { added, durable } = this
+    if (added.places.isFlat && durable.places.isFlat) return NO_PLACES
+    return {
+      isFlat: false,
       get: (client, clock) => added.places.find(client, clock) ?? durable.places.get(client, clock),
     }
+  }
+}
+
+class AcceptedClocks implements ClockReader {
+  private readonly durable: ClockReader
+  private readonly added: ClockReader
+
+  constructor(durable: ClockReader, added: ClockReader) {
+    this.durable = durable
+    this.added = added
+  }
+
+  get(client: number): number {
+    return this.added.get(client) || this.durable.get(client)
   }
 }

@@ -17,7 +17,7 @@ export interface DeliveredBatch {
 /** An update reached its write concern. */
 export interface Acknowledgement {
   /** The received bytes, where what was delivered differs from them (nothing new, or trimmed): for an echo to the sender. */
-  readonly echo?: Uint8Array
+  readonly echo?: Uint8Array | undefined
   /** A step2 held structs that the document cannot connect yet; they were left out. */
   readonly leftover: boolean
 }

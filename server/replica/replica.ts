@@ -108,8 +108,8 @@ export type ReplicaEffect<S extends Source> =
   | {
       readonly type: 'acknowledge'
       readonly source: S
-      readonly dot?: Dot
-      readonly echo?: Uint8Array
+      readonly dot?: Dot | undefined
+      readonly echo?: Uint8Array | undefined
       readonly leftover: boolean
     }
   | { readonly type: 'refuse'; readonly source: S; readonly error: CausewayError }
@@ -143,7 +143,7 @@ interface InFlightOp<S> {
   readonly waiting: {
     readonly source: S
     readonly own: boolean
-    readonly echo?: Uint8Array
+    readonly echo: Uint8Array | undefined
     readonly leftover: boolean
   }[]
 }
@@ -384,15 +384,15 @@ export class Replica<S extends Source> {
       return
     }
     const first = parts[0]
-    const echo = changed && parts.length === 1 && first !== undefined ? { echo: first.update } : {}
+    const echo = changed && parts.length === 1 ? first?.update : undefined
     if (fitting.length > 0) this.accept(source, fitting, echo, leftover, nowMs, effects)
     else if (newestKnown > 0) {
       // Nothing new, but part of what it repeats is still on its way to the disk: true only when that is durable.
       const op = this.inFlight.find(({ dot }) => dot.seq === newestKnown)
       assert(op, `op ${newestKnown} is not in flight`)
-      op.waiting.push({ source, own: false, ...echo, leftover })
+      op.waiting.push({ source, own: false, echo, leftover })
       this.inFlightRequests++
-    } else effects.push({ type: 'acknowledge', source, ...echo, leftover })
+    } else effects.push({ type: 'acknowledge', source, dot: undefined, echo, leftover })
   }
 
   private check(document: OpenDocument, part: ReceivedPart, equal: Checking<S>['asked'] | undefined): Verdict {
@@ -437,7 +437,7 @@ export class Replica<S extends Source> {
   private accept(
     source: S,
     fitting: readonly { readonly document: OpenDocument; readonly verdict: Extract<Verdict, { type: 'fits' }> }[],
-    echo: { readonly echo?: Uint8Array },
+    echo: Uint8Array | undefined,
     leftover: boolean,
     nowMs: number,
     effects: ReplicaEffect<S>[],
@@ -455,7 +455,7 @@ export class Replica<S extends Source> {
     this.inFlightBytes += bytes
     this.inFlightRequests++
     const inFlightParts = fitting.map(({ document, verdict }) => ({ document, added: verdict.added }))
-    this.inFlight.push({ dot, hlc, parts: inFlightParts, bytes, waiting: [{ source, own: true, ...echo, leftover }] })
+    this.inFlight.push({ dot, hlc, parts: inFlightParts, bytes, waiting: [{ source, own: true, echo, leftover }] })
     effects.push({ type: 'append', op: { kind: 'data', dot, deps: this.others, hlc, parts } })
   }
 
@@ -551,13 +551,7 @@ export class Replica<S extends Source> {
         else runs.push({ document, updates: [update] })
       }
       for (const { source, own, echo, leftover } of op.waiting) {
-        answers.push({
-          type: 'acknowledge',
-          source,
-          ...(own ? { dot: op.dot } : {}),
-          ...(echo === undefined ? {} : { echo }),
-          leftover,
-        })
+        answers.push({ type: 'acknowledge', source, dot: own ? op.dot : undefined, echo, leftover })
       }
     }
     this.inFlight = count === this.inFlight.length ? [] : this.inFlight.slice(count)
@@ -567,7 +561,7 @@ export class Replica<S extends Source> {
       this.changed.add(document)
       this.compactIfDue(document, effects)
     }
-    effects.push(...answers)
+    for (const answer of answers) effects.push(answer)
   }
 
   private fail(error: CausewayError, effects: ReplicaEffect<S>[]): void {

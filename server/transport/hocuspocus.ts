@@ -212,6 +212,8 @@ class Session implements StockProtocol {
   private queue: Queued[] = []
   private document: StockDocument | undefined
   private isOver = false
+  /** Sent for every edit of its own. */
+  private appliedFrame: Buffer | undefined
   private wasRefused = false
   /** When to ask for a fresh token; never before there is one that ends, and once for each. */
   private refreshAtMs = Number.POSITIVE_INFINITY
@@ -458,7 +460,8 @@ class Session implements StockProtocol {
   }
 
   acknowledged(times: number): void {
-    for (let n = 0; n < times; n++) this.say({ type: 'sync-status', applied: true })
+    this.appliedFrame ??= hocuspocusFrame(this.address, { type: 'sync-status', applied: true })
+    for (let n = 0; n < times; n++) this.handler.connection.send(this.appliedFrame)
   }
 
   refused(times: number): void {

@@ -11,6 +11,8 @@ export class Turn {
   private isScheduled = false
   private first: TurnEnd[] = []
   private last: TurnEnd[] = []
+  /** Empty, with the room that a turn needed. */
+  private spare: TurnEnd[] = []
 
   /** `defer` runs its argument once, after the current turn's input: `setImmediate`. */
   constructor(defer: (run: () => void) => void = setImmediate) {
@@ -32,16 +34,23 @@ export class Turn {
   private schedule(): void {
     if (this.isScheduled) return
     this.isScheduled = true
-    this.defer(() => this.run())
+    this.defer(this.run)
   }
 
-  private run(): void {
+  private readonly run = (): void => {
     this.isScheduled = false
     const { first } = this
-    this.first = []
-    for (const task of first) task.endOfTurn()
+    this.first = this.spare
+    end(first)
     const { last } = this
-    this.last = []
-    for (const task of last) task.endOfTurn()
+    this.last = first
+    end(last)
+    this.spare = last
   }
+}
+
+/** Ends all and empties the list; what they put off for the next turn goes into another one. */
+function end(tasks: TurnEnd[]): void {
+  for (const task of tasks) task.endOfTurn()
+  tasks.length = 0
 }

@@ -63,6 +63,7 @@ export class DeleteSet implements DeletedReader {
 
   /** As `add` for each, in any order, in about linear time however many there are. */
   addAll(ranges: Iterable<DeleteRange>): void {
+    if (Array.isArray(ranges) && ranges.length === 0) return // mostly, and for every keystroke
     const byClient = new Map<number, number[]>()
     for (const [client, clock, length] of ranges) collect(byClient, client, clock, length)
     for (const [client, bounds] of byClient) {

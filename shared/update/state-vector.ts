@@ -15,11 +15,17 @@ export interface ClockReader {
 const badMessage: Refuse = (reason, offset) =>
   new CausewayError('protocol/bad-message', { reason: `state-vector-${reason}`, offset })
 
-export class StateVector implements ClockReader {
-  private readonly clocks: Map<number, number>
+/** No client has it. */
+const NOBODY = -1
+const NO_ENTRIES: readonly (readonly [client: number, clock: number])[] = []
 
-  constructor(entries: Iterable<readonly [client: number, clock: number]> = []) {
-    this.clocks = new Map()
+/** Most are of one client: the first lies in fields, a map is made for the second. */
+export class StateVector implements ClockReader {
+  private client = NOBODY
+  private clock = 0
+  private clocks: Map<number, number> | undefined
+
+  constructor(entries: Iterable<readonly [client: number, clock: number]> = NO_ENTRIES) {
     for (const [client, clock] of entries) this.advance(client, clock)
   }
 
@@ -41,31 +47,44 @@ export class StateVector implements ClockReader {
   }
 
   get(client: number): number {
-    return this.clocks.get(client) ?? 0
+    if (this.clocks !== undefined) return this.clocks.get(client) ?? 0
+    return client === this.client ? this.clock : 0
   }
 
   /** Everything of `client` below `clock` is known now. Never goes back. */
   advance(client: number, clock: number): void {
-    if (clock > this.get(client)) this.clocks.set(client, clock)
+    if (clock <= this.get(client)) return
+    if (this.clocks !== undefined) this.clocks.set(client, clock)
+    else if (this.client === client || this.client === NOBODY) {
+      this.client = client
+      this.clock = clock
+    } else {
+      this.clocks = new Map([
+        [this.client, this.clock],
+        [client, clock],
+      ])
+    }
   }
 
   get size(): number {
-    return this.clocks.size
+    if (this.clocks !== undefined) return this.clocks.size
+    return this.client === NOBODY ? 0 : 1
   }
 
-  entries(): IterableIterator<[client: number, clock: number]> {
-    return this.clocks.entries()
+  entries(): Iterable<readonly [client: number, clock: number]> {
+    if (this.clocks !== undefined) return this.clocks.entries()
+    return this.client === NOBODY ? NO_ENTRIES : [[this.client, this.clock]]
   }
 
   copy(): StateVector {
-    return new StateVector(this.clocks)
+    return new StateVector(this.entries())
   }
 
   /** Yjs's encoding, clients in descending order. */
   encode(): Uint8Array {
-    const writer = new ByteWriter(2 + this.clocks.size * 9)
-    writer.varUint(this.clocks.size)
-    for (const [client, clock] of [...this.clocks].sort((left, right) => right[0] - left[0])) {
+    const writer = new ByteWriter(2 + this.size * 9)
+    writer.varUint(this.size)
+    for (const [client, clock] of [...this.entries()].sort((left, right) => right[0] - left[0])) {
       writer.varUint(client)
       writer.varUint(clock)
     }
