@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { makeOrigin } from '../../shared/clock/dot.js'
 import type { HybridTime } from '../../shared/clock/hybrid-clock.js'
 import { CausewayError } from '../../shared/errors/error.js'
@@ -61,4 +61,102 @@ test('a failed commit settles what fails with it', async () => {
   expect(failures).toEqual(['storage/full'])
   await committer.settled()
   expect(failures).toEqual(['storage/full'])
+})
+
+/** A log whose answers the test gives, oldest batch first. */
+class HeldLog {
+  readonly batches: ((error?: CausewayError, figures?: CommitFigures) => void)[] = []
+  commit(_batch: Uint8Array, onDone: (error?: CausewayError, figures?: CommitFigures) => void): void {
+    if (this.refusal) throw this.refusal
+    this.batches.push(onDone)
+  }
+  refusal: CausewayError | undefined
+}
+
+function heldCommitter(): { log: HeldLog; committer: Committer; events: string[]; clock: { ms: number } } {
+  const log = new HeldLog()
+  const events: string[] = []
+  const clock = { ms: 0 }
+  const committer = new Committer({
+    log,
+    monotonicMs: () => clock.ms,
+    onCommitted: ({ seq }) => events.push(`committed ${seq}`),
+    onFailed: ({ code }) => events.push(code),
+  })
+  return { log, committer, events, clock }
+}
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+test('many ops do not wait for the commit before them, few do, and what lies at the log is bounded', async () => {
+  const { log, committer, events } = heldCommitter()
+  let seq = 0
+  const addMany = (): void => {
+    for (let n = 0; n < 128; n++) committer.add(op(++seq))
+  }
+  addMany()
+  expect(log.batches).toHaveLength(1)
+  committer.add(op(++seq))
+  await turn()
+  expect(log.batches).toHaveLength(1)
+  for (let n = 0; n < 5; n++) addMany()
+  expect(log.batches).toHaveLength(3)
+  log.batches[0]?.(undefined, { position: 1 } as CommitFigures)
+  expect(events).toEqual(['committed 128'])
+  expect(log.batches).toHaveLength(4)
+})
+
+test('[DU1] a failure is told once, and for everything that builds on what failed', async () => {
+  const { log, committer, events } = heldCommitter()
+  for (let seq = 1; seq <= 400; seq++) committer.add(op(seq))
+  const [first, second] = log.batches
+  first?.(new CausewayError('storage/full'))
+  second?.(new CausewayError('storage/full'))
+  expect(events).toEqual(['storage/full'])
+  await committer.settled()
+  committer.add(op(1))
+  await turn()
+  log.batches.at(-1)?.(undefined, { position: 1 } as CommitFigures)
+  expect(events).toEqual(['storage/full', 'committed 1'])
+})
+
+test('[DU1] what the log does not take fails behind what it took, and nothing that builds on it gets there', async () => {
+  const { log, committer, events } = heldCommitter()
+  for (let seq = 1; seq <= 128; seq++) committer.add(op(seq))
+  log.refusal = new CausewayError('storage/busy')
+  for (let seq = 129; seq <= 256; seq++) committer.add(op(seq))
+  log.refusal = undefined
+  for (let seq = 257; seq <= 400; seq++) committer.add(op(seq))
+  await turn()
+  expect(log.batches).toHaveLength(1)
+  expect(events).toEqual([])
+  log.batches[0]?.(undefined, { position: 1 } as CommitFigures)
+  expect(events).toEqual(['committed 128', 'storage/busy'])
+  await committer.settled()
+})
+
+test('commits that are dear to deliver are kept further apart, an idle replica commits at once', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout'] })
+  try {
+    const { log, committer, clock } = heldCommitter()
+    committer.add(op(1))
+    await turn()
+    log.batches[0]?.(undefined, { position: 1 } as CommitFigures)
+    clock.ms = 1 // what delivering it took
+    await turn()
+    clock.ms = 15
+    committer.add(op(2))
+    await turn()
+    expect(log.batches).toHaveLength(1)
+    vi.advanceTimersByTime(5)
+    expect(log.batches).toHaveLength(2)
+    log.batches[1]?.(undefined, { position: 2 } as CommitFigures)
+    await turn()
+    clock.ms = 20
+    committer.add(op(3))
+    await turn()
+    expect(log.batches).toHaveLength(3)
+  } finally {
+    vi.useRealTimers()
+  }
 })

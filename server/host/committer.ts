@@ -29,11 +29,30 @@ const LONGEST_PACE_MS = 25
 const PACE_PER_DELIVERY = 20
 /** So many ops share a commit's cost well enough: waiting for more would only add delay. */
 const ENOUGH_OPS = 128
+/**
+ * Batches at the log at most. The second one of many ops goes before the first one's word is back, so that the disk
+ * does not wait for this thread; the log makes one commit of what lies there.
+ */
+const BATCHES_AT_LOG = 3
+
+/** Ops at the log. */
+interface Batch {
+  readonly ops: readonly Op[]
+  readonly startedAtMs: number
+  readonly waitedMs: number
+  /** What became of it, where those before it have not ended yet. */
+  outcome: CausewayError | CommitFigures | undefined
+}
+
+const NO_BATCH: Batch = { ops: [], startedAtMs: 0, waitedMs: 0, outcome: undefined }
 
 export class Committer {
   private pending: Op[] = []
   private oldestAtMs = 0
-  private isRunning = false
+  /** Oldest first. */
+  private readonly atLog: Batch[] = []
+  /** The log took the newest of them not at all: what builds on it must not get there. */
+  private isRefused = false
   private isScheduled = false
   private startedAtMs = Number.NEGATIVE_INFINITY
   private paceMs = SHORTEST_PACE_MS
@@ -49,6 +68,7 @@ export class Committer {
   constructor(options: {
     log: Pick<Log, 'commit'>
     onCommitted: (committed: Committed) => void
+    /** Once for all that was added and not committed. */
     onFailed: (error: CausewayError) => void
     monotonicMs: () => number
   }) {
@@ -62,8 +82,7 @@ export class Committer {
     if (this.pending.length === 0) this.oldestAtMs = this.monotonicMs()
     this.pending.push(op)
     this.added++
-    if (this.pending.length >= ENOUGH_OPS && !this.isRunning) this.run()
-    else this.schedule()
+    this.schedule()
   }
 
   /** Resolves when the commit of everything added so far has ended; what goes on being added is not waited for. */
@@ -73,11 +92,12 @@ export class Committer {
   }
 
   private schedule(): void {
-    if (this.isRunning || this.isScheduled) return
+    if (this.isRefused || this.pending.length === 0) return
     if (this.pending.length >= ENOUGH_OPS) {
-      this.run()
+      if (this.atLog.length < BATCHES_AT_LOG) this.run()
       return
     }
+    if (this.isScheduled || this.atLog.length > 0) return
     this.isScheduled = true
     const waitMs = this.startedAtMs + this.paceMs - this.monotonicMs()
     // Even at once is after this turn's reads, so that what arrived together is committed together.
@@ -87,42 +107,57 @@ export class Committer {
 
   private readonly scheduled = (): void => {
     this.isScheduled = false
-    if (!this.isRunning) this.run()
+    if (!this.isRefused && this.atLog.length === 0 && this.pending.length > 0) this.run()
   }
 
   private run(): void {
     const ops = this.pending
-    const last = ops.at(-1)
-    if (last === undefined) return
     this.pending = []
-    this.isRunning = true
     const startedAtMs = this.monotonicMs()
     this.startedAtMs = startedAtMs
-    const waitedMs = startedAtMs - this.oldestAtMs
+    const batch: Batch = { ops, startedAtMs, waitedMs: startedAtMs - this.oldestAtMs, outcome: undefined }
+    this.atLog.push(batch)
     const onDone = (error?: CausewayError, figures?: CommitFigures): void => {
-      this.isRunning = false
-      this.ended += ops.length
-      if (figures !== undefined) {
-        const endedAtMs = this.monotonicMs()
-        const tookMs = endedAtMs - startedAtMs
-        const position = figures.position + ops.length - 1
-        this.onCommitted({ seq: last.dot.seq, position, ops: ops.length, waitedMs, tookMs, figures })
-        this.measureDelivery(endedAtMs)
-      } else {
-        // What gathered meanwhile builds on what failed: it fails with it.
-        this.ended += this.pending.length
-        this.pending = []
-        this.onFailed(error ?? new CausewayError('internal/failure'))
-      }
-      this.tellSettled()
-      if (this.pending.length > 0) this.schedule()
+      batch.outcome = figures ?? error ?? new CausewayError('internal/failure')
+      this.takeOutcomes()
     }
     try {
       this.log.commit(encodeOpBatch(ops), onDone)
     } catch (error) {
-      // The log takes nothing any more; whoever offered these ops is still in the middle of it.
+      // Whoever offered these ops is still in the middle of it.
+      this.isRefused = true
       setImmediate(onDone, asCausewayError(error))
     }
+  }
+
+  /** In order: what a batch builds on is told before it. */
+  private takeOutcomes(): void {
+    for (;;) {
+      const { ops, startedAtMs, waitedMs, outcome } = this.atLog[0] ?? NO_BATCH
+      if (outcome === undefined) break
+      this.atLog.shift()
+      this.ended += ops.length
+      if (outcome instanceof CausewayError) this.failed(outcome)
+      else {
+        const endedAtMs = this.monotonicMs()
+        const position = outcome.position + ops.length - 1
+        const { seq } = ops.at(-1)!.dot
+        const tookMs = endedAtMs - startedAtMs
+        this.onCommitted({ seq, position, ops: ops.length, waitedMs, tookMs, figures: outcome })
+        this.measureDelivery(endedAtMs)
+      }
+    }
+    this.tellSettled()
+    this.schedule()
+  }
+
+  /** What came after it builds on it and fails with it; the log has failed, or never saw, what of that lies there. */
+  private failed(error: CausewayError): void {
+    for (const { ops } of this.atLog.splice(0)) this.ended += ops.length
+    this.ended += this.pending.length
+    this.pending = []
+    this.isRefused = false
+    this.onFailed(error)
   }
 
   /** Sockets are written at the end of the turn, by a `setImmediate` that is before this one. */
