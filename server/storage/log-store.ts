@@ -59,6 +59,10 @@ const WITNESS_FILE = 'witness'
 /** Half of what SQLite takes as one value. */
 const SNAPSHOT_LIMIT_BYTES = 500_000_000
 
+/** Asking how long the write-ahead log is costs as much as a small commit. */
+const CHECK_PAGES = 128
+const PAGE_BYTES = 4096
+
 /** Room for some hundred small ops: less would let writes resume only to fail again. */
 const PROBE_BYTES = 128 * 1024
 
@@ -81,6 +85,8 @@ export class LogStore {
   private log: LogRow
   private lastDocument: number
   private failure: CausewayError | undefined
+  /** Pages written at most since the write-ahead log's length was looked at. */
+  private uncheckedPages = 0
 
   /**
    * Locks the directory, opens and verifies the database. Throws `storage/in-use`, `storage/read-only`,
@@ -143,6 +149,7 @@ export class LogStore {
     const position = this.log.position + 1
     this.adopt(draft)
     const counts = decoded.map((ops) => ops.length)
+    this.uncheckedPages += pagesOf(rows, batches)
     return { position, counts, rows, durationMs: performance.now() - start, syncMs }
   }
 
@@ -187,6 +194,7 @@ export class LogStore {
       if (position >= state.last) this.run('DELETE FROM quarantine WHERE document = ?', state.id)
     })
     this.documents.adopt([draft])
+    this.uncheckedPages += update.length / PAGE_BYTES
   }
 
   /** Takes a document out of service; its ops go on being stored. Best effort: whoever reads it finds the damage again. */
@@ -217,7 +225,8 @@ export class LogStore {
    * when nobody waits. Throws `storage/failed`, `storage/damaged`.
    */
   checkpointWhenDue(): void {
-    if (this.failure) return
+    if (this.failure || this.uncheckedPages < CHECK_PAGES) return
+    this.uncheckedPages = 0
     this.unlessRecoverable(() => {
       const { log, checkpointed } = this.walFrames.get()!
       if (log - checkpointed >= CHECKPOINT_PAGES) this.database.pragma('wal_checkpoint(PASSIVE)')
@@ -386,6 +395,11 @@ export class LogStore {
       ...(remembered > position && { rolledBack: { from: remembered, to: position } }),
     }
   }
+}
+
+/** Pages that a commit changes at most: one for each row, and what the ops fill, twice for good measure. */
+function pagesOf(rows: number, batches: readonly Uint8Array[]): number {
+  return rows + (2 * batches.reduce((sum, { length }) => sum + length, 0)) / PAGE_BYTES
 }
 
 function rowOf(

@@ -140,8 +140,7 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
     }
     try {
       // A reader's step2 tells what it holds; that it holds nothing new is no refusal.
-      if (kind === 'step2' && this.subscription?.addsNothing(update))
-        this.acknowledge(request, { leftover: false })
+      if (kind === 'step2' && this.subscription?.addsNothing(update)) this.acknowledge(request, { leftover: false })
       else this.refuse(request, new CausewayError('access/forbidden', { document: this.document, right: 'write' }))
     } catch (thrown) {
       this.refuse(request, asCausewayError(thrown))
