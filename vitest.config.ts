@@ -20,6 +20,9 @@ const args = [
 const skipBrowser = process.env['SKIP_BROWSER_TESTS'] === '1'
 if (skipBrowser) console.warn('SKIP_BROWSER_TESTS=1: the browser tests are left out')
 
+// Machines are shared: only a hang should fail for its time.
+const patience = { testTimeout: 60_000, expect: { poll: { timeout: 20_000 } } }
+
 export default defineConfig({
   test: {
     coverage: { provider: 'v8', include: ['{server,client,shared}/**/*.ts'], reporter: ['text', 'lcov'] },
@@ -35,8 +38,7 @@ export default defineConfig({
           ],
           pool: 'forks',
           globalSetup: ['test/setup/build.ts'],
-          // Machines are shared: only a hang should fail for its time.
-          testTimeout: 60_000,
+          ...patience,
         },
       },
       {
@@ -46,7 +48,7 @@ export default defineConfig({
           exclude: ['test/integration/hostile/**'],
           pool: 'forks',
           globalSetup: ['test/setup/build.ts'],
-          testTimeout: 60_000,
+          ...patience,
           hookTimeout: 60_000,
         },
       },
@@ -58,7 +60,7 @@ export default defineConfig({
           retry: 1,
           pool: 'forks',
           globalSetup: ['test/setup/build.ts'],
-          testTimeout: 60_000,
+          ...patience,
           hookTimeout: 60_000,
         },
       },
