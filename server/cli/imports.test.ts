@@ -4,7 +4,7 @@ import { dirname, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 
-const dist = fileURLToPath(new URL('../../dist/', import.meta.url))
+const modules = fileURLToPath(new URL('../../dist/.modules/', import.meta.url))
 
 /** Packages that loading `file` loads, through all of our own files that it imports statically. */
 function packagesOf(file: string, seen = new Set<string>()): Set<string> {
@@ -34,6 +34,6 @@ describe('nobody pays for what is not needed', () => {
     ['server/host/metrics-page.js', []],
     ['server/http/api.js', ['express', 'helmet', 'zod']],
   ])('%s loads %j', (file, expected) => {
-    expect([...packagesOf(resolve(dist, file))].sort()).toEqual(expected)
+    expect([...packagesOf(resolve(modules, file))].sort()).toEqual(expected)
   })
 })
