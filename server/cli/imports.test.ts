@@ -30,7 +30,7 @@ describe('nobody pays for what is not needed', () => {
     ['server/access/authenticator.js', []],
     ['server/access/mint.js', []],
     ['server/host/config.js', ['zod']],
-    ['server/host/log.js', ['pino']],
+    ['server/host/log.js', []],
     ['server/host/metrics-page.js', []],
     ['server/http/api.js', ['express', 'helmet', 'zod']],
   ])('%s loads %j', (file, expected) => {
