@@ -29,7 +29,7 @@ describe('nobody pays for what is not needed', () => {
     ['server/cli/print-config.js', []],
     ['server/access/authenticator.js', []],
     ['server/access/mint.js', []],
-    ['server/host/config.js', ['zod']],
+    ['server/host/config.js', ['zod/mini']],
     ['server/host/log.js', []],
     ['server/host/metrics-page.js', []],
     ['server/http/api.js', ['express', 'helmet', 'zod']],
