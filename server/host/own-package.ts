@@ -1,6 +1,7 @@
 /** This package, wherever its modules were built to. */
 import { readFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
 
 let version: string | undefined
 
@@ -11,9 +12,9 @@ export function readVersion(): string {
 
 /** The folder of the built web pages. */
 export function webPagesFolder(): string {
-  return fileURLToPath(new URL('dist/web', manifest()))
+  return join(dirname(manifest()), 'dist/web')
 }
 
-function manifest(): URL {
-  return new URL(import.meta.resolve('causeway/package.json'))
+function manifest(): string {
+  return createRequire(import.meta.url).resolve('causeway/package.json')
 }

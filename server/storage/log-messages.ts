@@ -6,17 +6,22 @@ import { CausewayError, type ErrorDetails } from '../../shared/errors/error.js'
 import type { LogOptions, PruneOptions, Recovered } from './log.js'
 import type { ListOptions, LoadOptions, Snapshot, SnapshotToSave, StoredDocument } from './stored-document.js'
 
-/** Which thread a worker is. */
-export interface LogWorkerData {
-  readonly role: 'writer' | 'reader'
+/** Which of the two a thread is: given to it when it starts. */
+export type LogRole = 'writer' | 'reader'
+
+/** The first message to either: a thread may start before anybody knows what it will open. */
+export interface OpenLog {
+  readonly type: 'open'
   readonly options: LogOptions
 }
 
-/** In the order in which they are sent. */
+/** In the order in which they are sent, after `OpenLog`. */
 export type ToWriter =
   /** `epoch` rises with every failure: what was sent before the main thread knew of it fails, too. */
   | { readonly type: 'commit'; readonly epoch: number; readonly batch: Uint8Array }
   | { readonly type: 'quarantine'; readonly document: string; readonly reason: string }
+  /** While the reader is not up. */
+  | { readonly type: 'load'; readonly id: number; readonly document: string; readonly options: LoadOptions }
   | { readonly type: 'save-snapshot'; readonly id: number; readonly snapshot: SnapshotToSave }
   | { readonly type: 'prune'; readonly id: number; readonly options: PruneOptions }
   | { readonly type: 'figures'; readonly id: number }
@@ -51,7 +56,11 @@ export type FromWriter =
     }
   | { readonly type: 'commit-failed'; readonly error: ErrorMessage }
 
-export type FromReader = Answer | { readonly type: 'damaged'; readonly document: string; readonly reason: string }
+export type FromReader =
+  | Answer
+  /** It answers at once from now on. */
+  | { readonly type: 'up' }
+  | { readonly type: 'damaged'; readonly document: string; readonly reason: string }
 
 /** An error between threads, which carry only plain objects. */
 export interface ErrorMessage {

@@ -18,6 +18,7 @@ import {
 import { LogReader } from './log-reader.js'
 import type { LogStore } from './log-store.js'
 import { DATABASE_FILE, openReadOnly } from './schema.js'
+import type { StoredDocument } from './stored-document.js'
 import { Scrubber } from './verification.js'
 
 /** What one transaction merges at most: all of it waits for the slowest. */
@@ -33,7 +34,7 @@ type Commit = Extract<ToWriter, { type: 'commit' }>
 /** The writer thread: commits first in, first out; what arrived while one ran is the next. */
 export class WriterService {
   private readonly store: LogStore
-  private readonly post: (message: FromWriter) => void
+  private readonly post: (message: FromWriter, transfer?: ArrayBuffer[]) => void
   private readonly next: () => ToWriter | undefined
   private readonly onClosed: () => void
   /** Commits of this epoch and those before fail: the main thread knows, or is about to. */
@@ -42,7 +43,7 @@ export class WriterService {
   /** `next` takes what waits at the port, without waiting for more. */
   constructor(
     store: LogStore,
-    post: (message: FromWriter) => void,
+    post: (message: FromWriter, transfer?: ArrayBuffer[]) => void,
     next: () => ToWriter | undefined,
     onClosed: () => void,
   ) {
@@ -89,11 +90,14 @@ export class WriterService {
 
   private serve(message: Exclude<ToWriter, Commit>): undefined {
     if (message.type === 'quarantine') this.store.quarantine(message.document, message.reason)
-    else answer(message.id, this.post, () => this.answerTo(message))
+    else if (message.type === 'load') {
+      const { document, options } = message
+      answerLoad(message.id, this.post, () => this.store.load(document, options))
+    } else answer(message.id, this.post, () => this.answerTo(message))
     if (message.type === 'close') this.onClosed()
   }
 
-  private answerTo(message: Exclude<ToWriter, Commit | { type: 'quarantine' }>): unknown {
+  private answerTo(message: Exclude<ToWriter, Commit | { type: 'quarantine' | 'load' }>): unknown {
     switch (message.type) {
       case 'save-snapshot':
         return this.store.saveSnapshot(message.snapshot)
@@ -127,6 +131,8 @@ export class ReaderService {
     this.path = join(options.directory, DATABASE_FILE)
     this.post = post
     this.onClosed = onClosed
+    this.warmUp()
+    post({ type: 'up' })
   }
 
   handle(message: ToReader): void {
@@ -161,15 +167,14 @@ export class ReaderService {
   }
 
   private load({ id, document, options }: Extract<ToReader, { type: 'load' }>): void {
-    try {
-      const loaded = this.open().reader.load(document, options)
-      const packed = loaded && packDocument(loaded)
-      this.post({ type: 'answered', id, value: packed }, packed && buffersOf(packed))
-    } catch (thrown) {
-      const error = asCausewayError(thrown)
-      this.reportDamage(document, error)
-      this.post({ type: 'failed', id, error: toErrorMessage(error) })
-    }
+    answerLoad(id, this.post, () => {
+      try {
+        return this.open().reader.load(document, options)
+      } catch (thrown) {
+        this.reportDamage(document, asCausewayError(thrown))
+        throw thrown
+      }
+    })
   }
 
   private scrub(): ScrubReport {
@@ -189,13 +194,33 @@ export class ReaderService {
     if (details['damaged']) this.post({ type: 'damaged', document, reason: String(details['reason']) })
   }
 
-  /** At the first read: the writer has made the database by then. */
+  /** A database that cannot be opened is told to those who read. */
+  private warmUp(): void {
+    try {
+      this.open()
+    } catch {}
+  }
+
   private open(): { database: Database.Database; reader: LogReader; scrubber: Scrubber } {
     if (!this.opened) {
       const database = openReadOnly(this.path)
       this.opened = { database, reader: new LogReader(database), scrubber: new Scrubber(database) }
     }
     return this.opened
+  }
+}
+
+function answerLoad(
+  id: number,
+  post: (message: Answer, transfer?: ArrayBuffer[]) => void,
+  load: () => StoredDocument | undefined,
+): void {
+  try {
+    const loaded = load()
+    const packed = loaded && packDocument(loaded)
+    post({ type: 'answered', id, value: packed }, packed && buffersOf(packed))
+  } catch (thrown) {
+    post({ type: 'failed', id, error: toErrorMessage(asCausewayError(thrown)) })
   }
 }
 

@@ -1,7 +1,9 @@
 /** One of the log's threads as the main thread holds it: questions with answers, and what happens when it dies. */
+import { createRequire } from 'node:module'
 import { Worker } from 'node:worker_threads'
 import { CausewayError } from '../../shared/errors/error.js'
-import { type Answer, fromErrorMessage, type LogWorkerData } from './log-messages.js'
+import type { LogOptions } from './log.js'
+import { type Answer, fromErrorMessage, type LogRole, type OpenLog } from './log-messages.js'
 
 interface Call {
   readonly resolve: (value: unknown) => void
@@ -13,28 +15,46 @@ export class LogThread<To extends { readonly type: string }, From extends { read
   private readonly calls = new Map<number, Call>()
   private lastCall = 0
   private isOver = false
+  private death: CausewayError | undefined
+  private onMessage: (message: Exclude<From, Answer>) => void = () => {}
+  private onDeath: (error: CausewayError) => void = () => {}
 
-  /** `onMessage` gets what answers no call; `onDeath` is called once, unless the thread was to end. */
-  constructor(
-    data: LogWorkerData,
-    onMessage: (message: Exclude<From, Answer>) => void,
-    onDeath: (error: CausewayError) => void,
-  ) {
-    this.worker = new Worker(new URL(import.meta.resolve('#workers/log-worker')), { workerData: data })
+  /** Starts the thread; it keeps no process alive until it is opened. */
+  constructor(role: LogRole) {
+    this.worker = new Worker(createRequire(import.meta.url).resolve('#workers/log-worker'), { workerData: role })
+    this.worker.unref()
     this.worker.on('message', (message: From | Answer) => {
-      if (!this.settle(message)) onMessage(message as Exclude<From, Answer>)
+      if (!this.settle(message)) this.onMessage(message as Exclude<From, Answer>)
     })
     const die = (cause: unknown): void => {
       if (this.isOver) return
       this.isOver = true
-      const code = data.role === 'writer' ? 'storage/failed' : 'document/unavailable'
-      const error = new CausewayError(code, { thread: data.role, reason: String(cause) }, { cause })
-      onDeath(error)
-      this.rejectAll(error)
+      const code = role === 'writer' ? 'storage/failed' : 'document/unavailable'
+      this.death = new CausewayError(code, { thread: role, reason: String(cause) }, { cause })
+      this.onDeath(this.death)
+      this.rejectAll(this.death)
     }
     this.worker.on('error', die)
     this.worker.on('messageerror', die)
     this.worker.on('exit', (code) => die(new Error(`the thread ended with code ${code}`)))
+  }
+
+  /**
+   * Once, and before anything else is posted. `onMessage` gets what answers no call; `onDeath` is called once, unless
+   * the thread was to end: after this has returned, also where the thread is dead already.
+   */
+  open(
+    options: LogOptions,
+    onMessage: (message: Exclude<From, Answer>) => void,
+    onDeath: (error: CausewayError) => void,
+  ): void {
+    this.onMessage = onMessage
+    this.onDeath = onDeath
+    const { death } = this
+    if (death !== undefined) queueMicrotask(() => onDeath(death))
+    this.worker.ref()
+    const message: OpenLog = { type: 'open', options }
+    this.worker.postMessage(message)
   }
 
   get waiting(): number {
