@@ -267,7 +267,7 @@ class LogClient implements Log {
 
   private loadPacked(document: string, options: LoadOptions): Promise<PackedDocument | undefined> {
     const ask = (id: number) => ({ type: 'load', id, document, options }) as const
-    if (this.isReaderUp || this.writer.waiting >= EARLY_LOADS) return this.read(ask)
+    if (this.isReaderUp || this.writer.waiting >= EARLY_LOADS) return this.readTogether(ask)
     const packed = this.write<PackedDocument | undefined>(ask)
     // After the question was sent: starting a thread holds this one up.
     this.reader ??= this.startReader()
@@ -275,10 +275,18 @@ class LogClient implements Log {
   }
 
   private async read<Value>(ask: (id: number) => ToReader): Promise<Value> {
+    return await this.readyReader().call(ask)
+  }
+
+  private async readTogether<Value>(ask: (id: number) => ToReader): Promise<Value> {
+    return await this.readyReader().callTogether(ask)
+  }
+
+  private readyReader(): LogThread<ToReader, FromReader> {
     this.refuseWhenOver()
     this.reader ??= this.startReader()
     if (this.reader.waiting >= WAITING_READS) throw new CausewayError('storage/busy', { reads: this.reader.waiting })
-    return await this.reader.call(ask)
+    return this.reader
   }
 
   /** Resolves once every commit up to `position` has been told. */

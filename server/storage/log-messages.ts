@@ -35,6 +35,12 @@ export type ToReader =
   | { readonly type: 'backup'; readonly id: number; readonly path: string }
   | { readonly type: 'close'; readonly id: number }
 
+/** Messages that were sent together: each costs a wake-up of the other side. */
+export interface Together<Message> {
+  readonly type: 'together'
+  readonly messages: readonly Message[]
+}
+
 /** Answers a message by its `id`. */
 export type Answer =
   | { readonly type: 'answered'; readonly id: number; readonly value: unknown }
@@ -110,26 +116,24 @@ export function packDocument({ snapshot, tail, ...rest }: StoredDocument): Packe
   }
 }
 
-/** The buffers that may change hands with a packed document. */
+/** Below this, copying a buffer costs less than handing it over. */
+const HANDED_OVER_BYTES = 4 * 1024
+
+/** The buffers that change hands with a packed document. */
 export function buffersOf({ snapshot, numbers, updates }: PackedDocument): ArrayBuffer[] {
   const snapshotBuffer = snapshot ? [snapshot.update.buffer as ArrayBuffer] : []
-  return [numbers.buffer, updates.buffer, ...snapshotBuffer]
+  return [numbers.buffer, updates.buffer, ...snapshotBuffer].filter((buffer) => buffer.byteLength >= HANDED_OVER_BYTES)
 }
 
 export function unpackDocument({ snapshot, origins, numbers, updates, ...rest }: PackedDocument): StoredDocument {
   const tail = []
   let start = 0
   for (let at = 0; at < numbers.length; at += NUMBERS) {
-    const [position, origin, seq, hlc, size] = numbers.subarray(at, at + NUMBERS) as unknown as [
-      number,
-      number,
-      number,
-      number,
-      number,
-    ]
-    const dot: Dot = { origin: origins[origin]!, seq }
-    tail.push({ position, dot, hlc: hlc as HybridTime, update: updates.subarray(start, start + size) })
-    start += size
+    const dot: Dot = { origin: origins[numbers[at + 1]!]!, seq: numbers[at + 2]! }
+    const hlc = numbers[at + 3] as HybridTime
+    const end = start + numbers[at + 4]!
+    tail.push({ position: numbers[at]!, dot, hlc, update: updates.subarray(start, end) })
+    start = end
   }
   return { ...rest, ...(snapshot && { snapshot }), tail }
 }

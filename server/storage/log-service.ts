@@ -11,6 +11,7 @@ import {
   type FromReader,
   type FromWriter,
   packDocument,
+  type Together,
   type ToReader,
   type ToWriter,
   toErrorMessage,
@@ -28,6 +29,9 @@ const GROUP_BYTES = 8 * 1024 * 1024
 /** One call of the scrub: some 5 ms. */
 const SCRUB_OPS = 1_000
 const SCRUB_BYTES = 4 * 1024 * 1024
+
+/** Small answers that are sent as one message. */
+const ANSWERS_TOGETHER = 32
 
 type Commit = Extract<ToWriter, { type: 'commit' }>
 
@@ -118,25 +122,33 @@ export class WriterService {
 /** The reader thread: a connection of its own, so that a read waits for no disk but its own. */
 export class ReaderService {
   private readonly path: string
-  private readonly post: (message: FromReader, transfer?: ArrayBuffer[]) => void
+  private readonly send: (message: FromReader | Together<FromReader>, transfer?: ArrayBuffer[]) => void
   private readonly onClosed: () => void
   private readonly stop = new AbortController()
+  /** Answers that are sent together. */
+  private gathered: { readonly messages: FromReader[]; readonly transfer: ArrayBuffer[] } | undefined
   private opened: { database: Database.Database; reader: LogReader; scrubber: Scrubber } | undefined
 
   constructor(
     options: LogOptions,
-    post: (message: FromReader, transfer?: ArrayBuffer[]) => void,
+    send: (message: FromReader | Together<FromReader>, transfer?: ArrayBuffer[]) => void,
     onClosed: () => void,
   ) {
     this.path = join(options.directory, DATABASE_FILE)
-    this.post = post
+    this.send = send
     this.onClosed = onClosed
     this.warmUp()
-    post({ type: 'up' })
+    this.post({ type: 'up' })
   }
 
-  handle(message: ToReader): void {
+  handle(message: ToReader | Together<ToReader>): void {
     switch (message.type) {
+      case 'together':
+        this.gathered = { messages: [], transfer: [] }
+        for (const each of message.messages) this.handle(each)
+        this.sendGathered()
+        this.gathered = undefined
+        break
       case 'load':
         this.load(message)
         break
@@ -157,6 +169,24 @@ export class ReaderService {
       default:
         unreachable(message)
     }
+  }
+
+  private readonly post = (message: FromReader, transfer: ArrayBuffer[] = []): void => {
+    if (this.gathered === undefined) {
+      this.send(message, transfer)
+      return
+    }
+    this.gathered.messages.push(message)
+    this.gathered.transfer.push(...transfer)
+    // Who waits for a small document need not wait for many large ones.
+    if (transfer.length > 0 || this.gathered.messages.length >= ANSWERS_TOGETHER) this.sendGathered()
+  }
+
+  private sendGathered(): void {
+    if (this.gathered === undefined || this.gathered.messages.length === 0) return
+    const { messages, transfer } = this.gathered
+    this.gathered = { messages: [], transfer: [] }
+    this.send({ type: 'together', messages }, transfer)
   }
 
   private backUp({ id, path }: Extract<ToReader, { type: 'backup' }>): void {

@@ -3,7 +3,7 @@ import { createRequire } from 'node:module'
 import { Worker } from 'node:worker_threads'
 import { CausewayError } from '../../shared/errors/error.js'
 import type { LogOptions } from './log.js'
-import { type Answer, fromErrorMessage, type LogRole, type OpenLog } from './log-messages.js'
+import { type Answer, fromErrorMessage, type LogRole, type OpenLog, type Together } from './log-messages.js'
 
 interface Call {
   readonly resolve: (value: unknown) => void
@@ -14,6 +14,8 @@ export class LogThread<To extends { readonly type: string }, From extends { read
   private readonly worker: Worker
   private readonly calls = new Map<number, Call>()
   private lastCall = 0
+  /** Questions that this turn of the event loop gathers. */
+  private gathered: To[] = []
   private isOver = false
   private death: CausewayError | undefined
   private onMessage: (message: Exclude<From, Answer>) => void = () => {}
@@ -23,9 +25,7 @@ export class LogThread<To extends { readonly type: string }, From extends { read
   constructor(role: LogRole) {
     this.worker = new Worker(createRequire(import.meta.url).resolve('#workers/log-worker'), { workerData: role })
     this.worker.unref()
-    this.worker.on('message', (message: From | Answer) => {
-      if (!this.settle(message)) this.onMessage(message as Exclude<From, Answer>)
-    })
+    this.worker.on('message', (message: From | Answer | Together<From | Answer>) => this.hear(message))
     const die = (cause: unknown): void => {
       if (this.isOver) return
       this.isOver = true
@@ -62,6 +62,7 @@ export class LogThread<To extends { readonly type: string }, From extends { read
   }
 
   post(message: To, transfer: readonly ArrayBuffer[] = []): void {
+    this.postGathered()
     this.worker.postMessage(message, transfer)
   }
 
@@ -72,6 +73,27 @@ export class LogThread<To extends { readonly type: string }, From extends { read
       this.calls.set(id, { resolve: resolve as (value: unknown) => void, reject })
       this.post(ask(id))
     })
+  }
+
+  /** As `call`, for a thread that takes questions together: those of one turn of the event loop are one message. */
+  callTogether<Value>(ask: (id: number) => To): Promise<Value> {
+    return new Promise((resolve, reject) => {
+      const id = ++this.lastCall
+      this.calls.set(id, { resolve: resolve as (value: unknown) => void, reject })
+      if (this.gathered.push(ask(id)) === 1) setImmediate(() => this.postGathered())
+    })
+  }
+
+  private postGathered(): void {
+    if (this.gathered.length === 0) return
+    const together: Together<To> = { type: 'together', messages: this.gathered }
+    this.gathered = []
+    this.worker.postMessage(together)
+  }
+
+  private hear(message: From | Answer | Together<From | Answer>): void {
+    if (message.type === 'together') for (const each of (message as Together<From | Answer>).messages) this.hear(each)
+    else if (!this.settle(message as From | Answer)) this.onMessage(message as Exclude<From, Answer>)
   }
 
   private rejectAll(error: CausewayError): void {
