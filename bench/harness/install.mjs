@@ -27,7 +27,7 @@ export function buildCauseway(root) {
   if (!existsSync(`${root}/server/cli/main.ts`)) return
   const steps = [
     [process.execPath, ['scripts/ensure.mjs']],
-    ['npx', ['--no-install', 'tsc', '-b', 'server']],
+    ['npx', ['--no-install', 'vite', 'build', '-c', 'vite.server.config.ts', '--logLevel', 'warn']],
   ]
   for (const [command, args] of steps) {
     if (spawnSync(command, args, { cwd: root, stdio: 'inherit' }).status !== 0) {

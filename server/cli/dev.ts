@@ -3,8 +3,8 @@ import { join, resolve } from 'node:path'
 import { styleText } from 'node:util'
 import { CausewayError } from '../../shared/errors/error.js'
 import type { Config } from '../host/config.js'
+import { readVersion } from '../host/own-package.js'
 import type { RunningReplica } from '../host/start.js'
-import { readVersion } from '../host/version.js'
 import type { Terminal } from './run.js'
 import { startUntilSignal } from './serve.js'
 import { readConfig } from './sources.js'
@@ -22,8 +22,8 @@ export async function dev(options: DevOptions, terminal: Terminal): Promise<void
   const port = wholeNumber('port', options.port, 0, 65_535)
   // Each replica has a folder of its own, so that a cell can grow where it is.
   const flags = { listen: `127.0.0.1:${port}`, data: join(options.data, 'a') }
-  const config = await readConfig(flags, terminal.env, { name: 'a', cell: 'dev', demo: true, 'log.level': 'warn' })
-  const replica = await startUntilSignal(config)
+  const presets = { name: 'a', cell: 'dev', demo: true, 'log.level': 'warn' }
+  const { config, replica } = await startUntilSignal(() => readConfig(flags, terminal.env, presets))
   if (options.json) {
     const { url } = replica
     terminal.out(

@@ -1,10 +1,18 @@
-#!/usr/bin/env node
 /** The `causeway` command. What a command needs is loaded when it is called. */
-import { run } from './run.js'
+import { startEarly } from './early-thread.js'
 
-process.exitCode = await run(process.argv.slice(2), {
-  env: process.env,
-  out: (text) => process.stdout.write(text),
-  err: (text) => process.stderr.write(text),
-  isTerminal: process.stdout.isTTY === true && process.env['NO_COLOR'] === undefined,
-})
+const args = process.argv.slice(2)
+// Before this thread gets busy with loading the rest.
+if (args[0] === 'serve' || args[0] === 'dev') startEarly()
+
+async function main(): Promise<void> {
+  const { run } = await import('./run.js')
+  process.exitCode = await run(args, {
+    env: process.env,
+    out: (text) => process.stdout.write(text),
+    err: (text) => process.stderr.write(text),
+    isTerminal: process.stdout.isTTY === true && process.env['NO_COLOR'] === undefined,
+  })
+}
+
+void main()

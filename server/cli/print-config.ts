@@ -9,7 +9,8 @@ export interface PrintConfigOptions extends ConfigFlags {
 
 export async function printConfig(options: PrintConfigOptions, { env, out }: Terminal): Promise<void> {
   const { schema, json: _, ...flags } = options
-  const { describeConfig, redactConfig } = await import('../host/config.js')
-  const shown = schema ? describeConfig() : redactConfig(await readConfig(flags, env))
+  const shown = schema
+    ? (await import('../host/describe-config.js')).describeConfig()
+    : (await import('../host/config.js')).redactConfig(await readConfig(flags, env))
   out(`${JSON.stringify(shown, null, 2)}\n`)
 }

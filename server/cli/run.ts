@@ -5,7 +5,7 @@
  */
 import { Command, CommanderError } from 'commander'
 import { asCausewayError } from '../../shared/errors/error.js'
-import { readVersion } from '../host/version.js'
+import { readVersion } from '../host/own-package.js'
 import type { ConfigFlags } from './sources.js'
 
 /** What a command may touch. */

@@ -85,7 +85,7 @@ test('types nested deeper than a reader would bear can be compacted, deleted or 
 })
 
 test('the main thread does not load Yjs, and an idle pool does not keep the process alive', async () => {
-  const pool = new URL('../../dist/server/document/pool.js', import.meta.url)
+  const pool = new URL('../../dist/.modules/server/document/pool.js', import.meta.url)
   const script = `import('${pool}')
     .then(({ DocumentWorkers }) => new DocumentWorkers().view({ snapshot: undefined, tail: [] }))
     .then((text) => console.log(JSON.stringify([text, globalThis['__ $YJS$ __'] === true])))`

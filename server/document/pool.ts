@@ -2,6 +2,7 @@
  * The one door to Yjs for the main thread: every call runs in a document worker under a budget. This file and what it
  * imports at run time know nothing of Yjs, so a replica's main thread never even loads it.
  */
+import { createRequire } from 'node:module'
 import { Worker } from 'node:worker_threads'
 import type { ClockRange } from '../../shared/update/check.js'
 import type { CompactedDocument } from './compact.js'
@@ -51,7 +52,7 @@ export class DocumentWorkers extends WorkerPool<DocumentTasks> {
       idleMs,
       priorities: PRIORITIES,
       spawn: () =>
-        new Worker(new URL(import.meta.resolve('#workers/document-worker')), {
+        new Worker(createRequire(import.meta.url).resolve('#workers/document-worker'), {
           name: 'document-worker',
           resourceLimits: { maxOldGenerationSizeMb: memoryMb, stackSizeMb: STACK_MB },
         }),

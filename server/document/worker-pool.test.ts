@@ -23,8 +23,8 @@ interface Tasks {
   fail(): never
 }
 
-const serveTasks = new URL('../../dist/server/document/serve-tasks.js', import.meta.url)
-const errors = new URL('../../dist/shared/errors/error.js', import.meta.url)
+const serveTasks = new URL('../../dist/.modules/server/document/serve-tasks.js', import.meta.url)
+const errors = new URL('../../dist/.modules/shared/errors/error.js', import.meta.url)
 const SOURCE = `
   const { parentPort } = require('node:worker_threads')
   Promise.all([import('${serveTasks}'), import('${errors}')]).then(([{ serveTasks }, { CausewayError }]) =>

@@ -2,114 +2,146 @@
  * Every option there is, with its default, its bounds and what it is for. The command line, the environment, the printed
  * configuration and its documentation are all drawn from here. Units stand in the names. An option is here only if
  * something acts on it.
+ *
+ * In the small dialect of zod: a start loads only the kinds of schema that stand here.
  */
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { REPLICA_NAME } from '../../shared/clock/dot.js'
 import { isLoopbackHost, parseListen } from '../access/address.js'
 import { PUBLIC_KEYS_LIMIT, SECRET_LEAST_BYTES } from '../access/keys.js'
 
 const MIB = 1024 * 1024
+const CELL_NAME = /^[a-z0-9][a-z0-9-]{0,63}$/
 
-const listen = z.string().refine((text) => parseListen(text) !== undefined, {
-  error: 'must be host:port, such as 127.0.0.1:4400 or [::1]:4400',
-})
+/** A text that `isValid`; what is wrong with any other follows its name: "must be …". */
+function text(isValid: (text: string) => boolean, error: string) {
+  return z.string().check(z.refine(isValid, { error }))
+}
 
-const origin = z.string().refine((text) => text === '*' || isOrigin(text), {
-  error: 'must be an origin as browsers send it, such as https://app.example.com, or *',
-})
+function named(pattern: RegExp, error: string) {
+  return z.string().check(z.regex(pattern, { error }))
+}
 
-const keySetAddress = z.string().refine(isKeySetAddress, {
-  error: 'must be an https address (http only on this machine) without user name and password',
-})
+function filled() {
+  return z.string().check(z.minLength(1))
+}
+
+function count(least: number, most: number) {
+  return z.int().check(z.minimum(least), z.maximum(most))
+}
+
+/** What an option is for, as its documentation says it. */
+function about<Schema extends z.ZodMiniType>(description: string, schema: Schema): Schema {
+  z.globalRegistry.add(schema, { description })
+  return schema
+}
+
+const listen = text(
+  (address) => parseListen(address) !== undefined,
+  'must be host:port, such as 127.0.0.1:4400 or [::1]:4400',
+)
+
+const origin = text(
+  (value) => value === '*' || isOrigin(value),
+  'must be an origin as browsers send it, such as https://app.example.com, or *',
+)
+
+const keySetAddress = text(
+  isKeySetAddress,
+  'must be an https address (http only on this machine) without user name and password',
+)
+
+const secret = text(
+  (value) => Buffer.byteLength(value) >= SECRET_LEAST_BYTES,
+  `must be at least ${SECRET_LEAST_BYTES} bytes long`,
+)
+
+const publicKeys = z
+  .array(z.union([z.string(), z.record(z.string(), z.unknown())]))
+  .check(z.maxLength(PUBLIC_KEYS_LIMIT))
+
+const audience = z.union([filled(), z.array(filled()).check(z.minLength(1))])
 
 const auth = z.strictObject({
-  secret: z
-    .string()
-    .refine((text) => Buffer.byteLength(text) >= SECRET_LEAST_BYTES, {
-      error: `must be at least ${SECRET_LEAST_BYTES} bytes long`,
-    })
-    .exactOptional()
-    .describe('Shared secret of tokens signed with HS256, HS384 or HS512. Only from the file or the environment.'),
-  publicKeys: z
-    .array(z.union([z.string(), z.record(z.string(), z.unknown())]))
-    .max(PUBLIC_KEYS_LIMIT)
-    .exactOptional()
-    .describe('Public keys of tokens, each in PEM form or as a JWK: Ed25519, P-256, P-384, P-521 or RSA.'),
-  jwks: keySetAddress.exactOptional().describe('Address of a JSON Web Key Set with the keys of tokens.'),
-  issuer: z.string().min(1).exactOptional().describe('The iss that a token must have.'),
-  audience: z
-    .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
-    .exactOptional()
-    .describe('The aud that a token must have; of a list, one.'),
+  secret: about(
+    'Shared secret of tokens signed with HS256, HS384 or HS512. Only from the file or the environment.',
+    z.exactOptional(secret),
+  ),
+  publicKeys: about(
+    'Public keys of tokens, each in PEM form or as a JWK: Ed25519, P-256, P-384, P-521 or RSA.',
+    z.exactOptional(publicKeys),
+  ),
+  jwks: about('Address of a JSON Web Key Set with the keys of tokens.', z.exactOptional(keySetAddress)),
+  issuer: about('The iss that a token must have.', z.exactOptional(filled())),
+  audience: about('The aud that a token must have; of a list, one.', z.exactOptional(audience)),
 })
 
 const limits = z.strictObject({
-  connections: count(1, 1_000_000, 20_000).describe('Open WebSocket connections of this replica.'),
-  documentsPerConnection: count(1, 1_000_000, 1_000).describe('Documents open on one connection.'),
-  updateBytes: count(1024, 256 * MIB, 16 * MIB).describe('Size of one update, and so of one message.'),
-  documentBytes: count(1024, 1024 * MIB, 64 * MIB).describe('Size of one document.'),
-  requestBytes: count(1024, 256 * MIB, 8 * MIB).describe('Size of a JSON request body.'),
-  requestsPerSecond: count(1, 1_000_000, 2_000).describe('HTTP requests per second of one user or address, lasting.'),
-  requestBurst: count(1, 1_000_000, 10_000).describe('HTTP requests of one user or address at once.'),
+  connections: about('Open WebSocket connections of this replica.', z._default(count(1, 1_000_000), 20_000)),
+  documentsPerConnection: about('Documents open on one connection.', z._default(count(1, 1_000_000), 1_000)),
+  updateBytes: about('Size of one update, and so of one message.', z._default(count(1024, 256 * MIB), 16 * MIB)),
+  documentBytes: about('Size of one document.', z._default(count(1024, 1024 * MIB), 64 * MIB)),
+  requestBytes: about('Size of a JSON request body.', z._default(count(1024, 256 * MIB), 8 * MIB)),
+  requestsPerSecond: about(
+    'HTTP requests per second of one user or address, lasting.',
+    z._default(count(1, 1_000_000), 2_000),
+  ),
+  requestBurst: about('HTTP requests of one user or address at once.', z._default(count(1, 1_000_000), 10_000)),
+})
+
+const log = z.strictObject({
+  level: about('The least that is logged.', z._default(z.enum(['debug', 'info', 'warn', 'error', 'silent']), 'info')),
+})
+
+const logBudget = z.strictObject({
+  maxAgeMs: about('Age to which ops stay in the log.', z._default(count(0, 10 * 365 * 86_400_000), 7 * 86_400_000)),
+  maxBytes: about('Size to which ops stay in the log.', z._default(count(MIB, 1024 * 1024 * MIB), 2048 * MIB)),
+})
+
+const metrics = z.strictObject({
+  public: about('Whether /metrics answers without a token.', z._default(z.boolean(), false)),
 })
 
 export const configSchema = z.strictObject({
-  name: z
-    .string()
-    .regex(REPLICA_NAME, { error: 'must be 1 to 32 lower-case letters, digits and hyphens, no hyphen first' })
-    .default('a')
-    .describe('Name of this replica, unique in its cell.'),
-  cell: z
-    .string()
-    .regex(/^[a-z0-9][a-z0-9-]{0,63}$/, {
-      error: 'must be 1 to 64 lower-case letters, digits and hyphens, no hyphen first',
-    })
-    .default('causeway')
-    .describe('Name of the cell that this replica belongs to.'),
-  listen: listen.default('127.0.0.1:4400').describe('Where clients connect: host:port. Port 0 takes a free one.'),
-  data: z
-    .string()
-    .refine((path) => path !== '' && !path.includes('\0'), { error: 'must be the path of a directory' })
-    .default('./causeway-data')
-    .describe('Directory of everything that this replica keeps.'),
-  auth: auth
-    .prefault({})
-    .describe('How tokens are verified. Without any key access is open, which only loopback allows.'),
-  origins: z
-    .array(origin)
-    .max(256)
-    .default([])
-    .describe('Origins of the pages that may connect, beside our own; * for all.'),
-  limits: limits.prefault({}).describe('What one client, user or document may cost.'),
-  log: z
-    .strictObject({
-      level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info').describe('The least that is logged.'),
-    })
-    .prefault({}),
-  logBudget: z
-    .strictObject({
-      maxAgeMs: count(0, 10 * 365 * 86_400_000, 7 * 86_400_000).describe('Age to which ops stay in the log.'),
-      maxBytes: count(MIB, 1024 * 1024 * MIB, 2048 * MIB).describe('Size to which ops stay in the log.'),
-    })
-    .prefault({})
-    .describe('How much history the log of ops keeps; documents themselves are never pruned.'),
-  workers: count(1, 64, 2).describe('Threads that work on documents.'),
-  demo: z.boolean().default(false).describe('Whether the demo page is served at /.'),
-  metrics: z
-    .strictObject({
-      public: z.boolean().default(false).describe('Whether /metrics answers without a token.'),
-    })
-    .prefault({}),
+  name: about(
+    'Name of this replica, unique in its cell.',
+    z._default(named(REPLICA_NAME, 'must be 1 to 32 lower-case letters, digits and hyphens, no hyphen first'), 'a'),
+  ),
+  cell: about(
+    'Name of the cell that this replica belongs to.',
+    z._default(named(CELL_NAME, 'must be 1 to 64 lower-case letters, digits and hyphens, no hyphen first'), 'causeway'),
+  ),
+  listen: about('Where clients connect: host:port. Port 0 takes a free one.', z._default(listen, '127.0.0.1:4400')),
+  data: about(
+    'Directory of everything that this replica keeps.',
+    z._default(
+      text((path) => path !== '' && !path.includes('\0'), 'must be the path of a directory'),
+      './causeway-data',
+    ),
+  ),
+  auth: about(
+    'How tokens are verified. Without any key access is open, which only loopback allows.',
+    z.prefault(auth, {}),
+  ),
+  origins: about(
+    'Origins of the pages that may connect, beside our own; * for all.',
+    z._default(z.array(origin).check(z.maxLength(256)), []),
+  ),
+  limits: about('What one client, user or document may cost.', z.prefault(limits, {})),
+  log: z.prefault(log, {}),
+  logBudget: about(
+    'How much history the log of ops keeps; documents themselves are never pruned.',
+    z.prefault(logBudget, {}),
+  ),
+  workers: about('Threads that work on documents.', z._default(count(1, 64), 2)),
+  demo: about('Whether the demo page is served at /.', z._default(z.boolean(), false)),
+  metrics: z.prefault(metrics, {}),
 })
 
 export type Config = z.output<typeof configSchema>
 
 /** As a program gives it: what has a default may be left out. */
 export type ConfigInput = z.input<typeof configSchema>
-
-function count(least: number, most: number, usual: number) {
-  return z.int().min(least).max(most).default(usual)
-}
 
 function isOrigin(text: string): boolean {
   if (!URL.canParse(text)) return false

@@ -3,7 +3,7 @@
  * names the option and where it was set, and never the value. Secrets come from the file or the environment only, and
  * are never printed.
  */
-import * as z from 'zod'
+import { type core, globalRegistry, type input } from 'zod/mini'
 import { CausewayError } from '../../shared/errors/error.js'
 import { describeIssue, formatPath, type SchemaIssue } from '../../shared/errors/issue.js'
 import { isOpenAccess } from '../access/authenticator.js'
@@ -60,7 +60,7 @@ export function loadConfig(sources: ConfigSources): Config {
 }
 
 /** Checks options given by a program that embeds a replica. Throws `config/invalid`. */
-export function parseConfig(options: z.input<typeof configSchema>): Config {
+export function parseConfig(options: input<typeof configSchema>): Config {
   const parsed = configSchema.safeParse(options)
   if (!parsed.success) throw invalid(parsed.error.issues[0] as SchemaIssue, undefined)
   return parsed.data
@@ -77,11 +77,6 @@ export function redactConfig(config: Config): Record<string, unknown> {
       ...auth,
     },
   }
-}
-
-/** The JSON schema of the configuration file. */
-export function describeConfig(): Record<string, unknown> {
-  return z.toJSONSchema(configSchema, { io: 'input' })
 }
 
 /** The flag of an option: its name, with hyphens. */
@@ -181,9 +176,8 @@ function optionNamed(name: string): Option {
   return option
 }
 
-interface SchemaNode {
+interface SchemaNode extends core.$ZodType {
   readonly def: { readonly type: string; readonly innerType?: SchemaNode; readonly shape?: Record<string, SchemaNode> }
-  readonly description?: string | undefined
 }
 
 function optionsOf(schema: SchemaNode, path: readonly string[]): readonly Option[] {
@@ -198,7 +192,7 @@ function optionsOf(schema: SchemaNode, path: readonly string[]): readonly Option
       name: path.join('.'),
       variable: `CAUSEWAY_${path.map((key) => key.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()).join('_')}`,
       kind: kinds[bare.def.type] ?? 'text',
-      describes: schema.description ?? '',
+      describes: globalRegistry.get(schema)?.description ?? '',
     },
   ]
 }

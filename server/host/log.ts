@@ -2,10 +2,8 @@
  * The log: one JSON object a line, to standard output, with a stable event name that programs match on. Fields are flat.
  * No secret gets in: fields named like one are hidden, and whatever looks like a token, a bearer header or the query of
  * an address is cut out of every text, errors and their causes included.
- *
- * Lines are written at once, by this thread: what was logged before a crash is there after it.
  */
-import pino from 'pino'
+import { writeLine } from './log-lines.js'
 
 const LOG_EVENTS = {
   'access/open': 'Access is open: whoever reaches this machine from itself may do everything.',
@@ -34,7 +32,6 @@ const LOG_EVENTS = {
 } as const
 
 export type LogEvent = keyof typeof LOG_EVENTS
-type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
 /** Flat: what is nested could hide a secret under any name. */
 export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>
 
@@ -46,42 +43,37 @@ export interface Log {
 }
 
 export interface LogOptions {
-  readonly level: LogLevel
+  /** The least that is written. */
+  readonly level: (typeof LEVELS)[number]
   /** Stand in every line: the replica's name and the cell's. */
   readonly base?: Readonly<Record<string, string>>
   readonly destination?: { write(line: string): void }
 }
 
-const HIDDEN_FIELDS = ['token', 'authorization', 'secret', 'cookie', 'password', 'session', 'update', 'query']
+const LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const
+const HIDDEN_FIELDS = new Set(['token', 'authorization', 'secret', 'cookie', 'password', 'session', 'update', 'query'])
 const TEXT_LIMIT_CHARACTERS = 8192
 const CAUSE_LIMIT_DEPTH = 5
 
-/** Made once, by the process that owns standard output. */
-export function createLog(options: LogOptions): Log {
-  const logger = pino(
-    {
-      level: options.level,
-      base: { ...options.base },
-      timestamp: pino.stdTimeFunctions.isoTime,
-      formatters: { level: (label) => ({ level: label }) },
-      redact: { paths: HIDDEN_FIELDS, censor: '***' },
-    },
-    options.destination ?? pino.destination({ dest: 1, sync: true }),
-  )
-  const at =
-    (level: Exclude<LogLevel, 'silent'>) =>
-    (event: LogEvent, fields: LogFields = {}, error?: unknown): void => {
-      if (!logger.isLevelEnabled(level)) return
+/** Its lines go to standard output, unless `destination` says otherwise. */
+export function createLog({ level: least, base, destination = { write: writeLine } }: LogOptions): Log {
+  const at = (level: Exclude<LogOptions['level'], 'silent'>): Log['info'] => {
+    if (LEVELS.indexOf(level) < LEVELS.indexOf(least)) return () => {}
+    return (event, fields = {}, error) => {
+      const time = new Date().toISOString()
       const cause = error === undefined ? {} : { error: cleanError(error, CAUSE_LIMIT_DEPTH) }
-      logger[level]({ event, ...cleanFields(fields), ...cause }, LOG_EVENTS[event])
+      const line = { level, time, ...base, event, ...cleanFields(fields), ...cause, msg: LOG_EVENTS[event] }
+      destination.write(`${JSON.stringify(line)}\n`)
     }
+  }
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
 }
 
 function cleanFields(fields: LogFields): Record<string, unknown> {
   const clean: Record<string, unknown> = {}
   for (const [name, value] of Object.entries(fields)) {
-    clean[name] = typeof value === 'string' ? cleanText(value) : value
+    if (HIDDEN_FIELDS.has(name)) clean[name] = '***'
+    else clean[name] = typeof value === 'string' ? cleanText(value) : value
   }
   return clean
 }

@@ -5,7 +5,6 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { fileURLToPath } from 'node:url'
 import { assert } from '../../shared/base/assert.js'
 import { asCausewayError } from '../../shared/errors/error.js'
 import { parseListen } from '../access/address.js'
@@ -24,9 +23,9 @@ import { createLog, type Log, type LogEvent, type LogFields } from './log.js'
 import { Maintenance } from './maintenance.js'
 import { Metrics } from './metrics.js'
 import { createMetricsPage } from './metrics-page.js'
+import { readVersion, webPagesFolder } from './own-package.js'
 import { reportRecovered } from './recovered-report.js'
 import type { OpenedLog, ReplicaHooks, RunningReplica } from './start.js'
-import { readVersion } from './version.js'
 
 const TICK_MS = 250
 /** When the HTTP API is loaded, unless a request asks for it before. */
@@ -101,7 +100,7 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
       log,
       version: readVersion(),
       now: () => performance.now(),
-      ...(config.demo ? { pages: fileURLToPath(new URL('../../web', import.meta.url)) } : {}),
+      ...(config.demo ? { pages: webPagesFolder() } : {}),
     })
   }
   let api: Promise<HttpApi> | undefined

@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto'
 import { makeOrigin, type OriginId } from '../../shared/clock/dot.js'
 import type { AuthenticateHook } from '../access/authenticator.js'
 import type { Log } from '../storage/log.js'
-import { openLog } from '../storage/log-client.js'
+import { openLog, startWriterThread } from '../storage/log-client.js'
 import type { Config, ConfigInput } from './config.js'
 import type { DocumentHooks } from './document-host.js'
 
@@ -41,12 +41,16 @@ export interface OpenedLog {
   readonly origin: OriginId
 }
 
-/** As `createReplica`, with a checked configuration. */
-export async function startReplica(config: Config, hooks: ReplicaHooks = {}): Promise<RunningReplica> {
+/** As `createReplica`, with a checked configuration. `writer` becomes the replica's from here on. */
+export async function startReplica(
+  config: Config,
+  hooks: ReplicaHooks = {},
+  writer = startWriterThread(),
+): Promise<RunningReplica> {
   const incarnation = randomBytes(8).toString('hex')
   const [{ runReplica }, log] = await Promise.all([
     import('./running-replica.js'),
-    openLog({ directory: config.data, replicaName: config.name, incarnation }),
+    openLog({ directory: config.data, replicaName: config.name, incarnation }, writer),
   ])
   try {
     return await runReplica(config, hooks, { log, origin: makeOrigin(config.name, incarnation) })

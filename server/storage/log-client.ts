@@ -1,7 +1,8 @@
 /**
  * The main thread's side of the durable op log. Commits go, in order, to a writer thread that merges what waits into
  * one transaction (natural group commit); reads go to a reader thread with a connection of its own, so that neither
- * waits for the other's disk.
+ * waits for the other's disk. The reader starts with the first read; until it is up, the writer answers loads as well:
+ * so the first clients after a start wait for one thread, not for two.
  *
  * A read may see a commit before the writer's word of it has arrived here. It is held back until then: nothing is shown
  * before its `onDone`.
@@ -39,6 +40,8 @@ import type { DocumentPage, ListOptions, LoadOptions, SnapshotToSave, StoredDocu
 /** What may wait for the disk; a single batch may be larger. */
 export const BACKLOG_BATCHES = 4_096
 const BACKLOG_BYTES = 64 * 1024 * 1024
+/** Loads that the writer answers at a time before the reader is up. */
+const EARLY_LOADS = 64
 /** Reads, and writes besides commits, that may wait. */
 const WAITING_READS = 16_384
 const WAITING_WRITES = 256
@@ -46,13 +49,24 @@ const WAITING_WRITES = 256
 type Committed = Extract<FromWriter, { type: 'committed' }>
 type OnDone = (error?: CausewayError, figures?: CommitFigures) => void
 
+export type WriterThread = LogThread<ToWriter, FromWriter>
+
+/**
+ * The thread that will write, for who does not yet know what to open: starting it takes a while. It keeps no process
+ * alive. Whoever does not hand it to `openLog` ends it.
+ */
+export function startWriterThread(): WriterThread {
+  return new LogThread('writer')
+}
+
 /**
  * Opens the log of a data directory in its own threads. Rejects with `storage/in-use`, `storage/read-only`,
  * `storage/full`, `storage/damaged`, `storage/too-new`, `storage/failed`, `config/invalid`.
  */
-export function openLog(options: LogOptions): Promise<Log> {
+export function openLog(options: LogOptions, writer: WriterThread = startWriterThread()): Promise<Log> {
   return new Promise((resolve, reject) => {
-    const log: LogClient = new LogClient({ ...options, directory: path.resolve(options.directory) }, (error) => {
+    const absolute = { ...options, directory: path.resolve(options.directory) }
+    const log: LogClient = new LogClient(absolute, writer, (error) => {
       if (error) {
         void log.close().catch(() => {}) // The refusal says it all.
         reject(error)
@@ -63,8 +77,9 @@ export function openLog(options: LogOptions): Promise<Log> {
 
 class LogClient implements Log {
   private readonly options: LogOptions
-  private readonly writer: LogThread<ToWriter, FromWriter>
+  private readonly writer: WriterThread
   private reader: LogThread<ToReader, FromReader> | undefined
+  private isReaderUp = false
   private found: Recovered | undefined
   /** Called once: with an error where the log could not be opened. */
   private readonly onOpened: (error?: CausewayError) => void
@@ -84,12 +99,15 @@ class LogClient implements Log {
     readonly reject: (error: Error) => void
   }[] = []
 
-  constructor(options: LogOptions, onOpened: (error?: CausewayError) => void) {
+  constructor(options: LogOptions, writer: WriterThread, onOpened: (error?: CausewayError) => void) {
     this.options = options
+    this.writer = writer
     this.onOpened = onOpened
-    const onMessage = (message: Parameters<LogClient['hear']>[0]): void => this.hear(message)
-    this.writer = new LogThread({ role: 'writer', options }, onMessage, (error) => this.fail(error))
-    this.reader = this.startReader()
+    writer.open(
+      options,
+      (message) => this.hear(message),
+      (error) => this.fail(error),
+    )
   }
 
   get recovered(): Recovered {
@@ -116,7 +134,7 @@ class LogClient implements Log {
   }
 
   async load(document: string, options: LoadOptions = {}): Promise<StoredDocument | undefined> {
-    const packed = await this.read<PackedDocument | undefined>((id) => ({ type: 'load', id, document, options }))
+    const packed = await this.loadPacked(document, options)
     if (!packed) return undefined
     if (packed.position > this.position) await this.reached(packed.position)
     return unpackDocument(packed)
@@ -168,6 +186,7 @@ class LogClient implements Log {
   private async shutDown(): Promise<void> {
     const { reader } = this
     this.reader = undefined
+    this.isReaderUp = false
     // The reader first: it would keep the last checkpoint from truncating the write-ahead log.
     await reader?.close((id) => ({ type: 'close', id }))
     if (this.failure || !this.found) await this.writer.end()
@@ -246,11 +265,28 @@ class LogClient implements Log {
     return await this.writer.call(ask)
   }
 
+  private loadPacked(document: string, options: LoadOptions): Promise<PackedDocument | undefined> {
+    const ask = (id: number) => ({ type: 'load', id, document, options }) as const
+    if (this.isReaderUp || this.writer.waiting >= EARLY_LOADS) return this.readTogether(ask)
+    const packed = this.write<PackedDocument | undefined>(ask)
+    // After the question was sent: starting a thread holds this one up.
+    this.reader ??= this.startReader()
+    return packed
+  }
+
   private async read<Value>(ask: (id: number) => ToReader): Promise<Value> {
+    return await this.readyReader().call(ask)
+  }
+
+  private async readTogether<Value>(ask: (id: number) => ToReader): Promise<Value> {
+    return await this.readyReader().callTogether(ask)
+  }
+
+  private readyReader(): LogThread<ToReader, FromReader> {
     this.refuseWhenOver()
     this.reader ??= this.startReader()
     if (this.reader.waiting >= WAITING_READS) throw new CausewayError('storage/busy', { reads: this.reader.waiting })
-    return await this.reader.call(ask)
+    return this.reader
   }
 
   /** Resolves once every commit up to `position` has been told. */
@@ -263,11 +299,17 @@ class LogClient implements Log {
 
   /** One that dies fails the reads that wait for it; the next read starts another. */
   private startReader(): LogThread<ToReader, FromReader> {
-    const onDamaged = ({ document, reason }: Exclude<FromReader, Answer>): void => {
-      if (!this.failure) this.writer.post({ type: 'quarantine', document, reason })
+    const reader = new LogThread<ToReader, FromReader>('reader')
+    const onMessage = (message: Exclude<FromReader, Answer>): void => {
+      if (message.type === 'up') this.isReaderUp = this.reader === reader
+      else if (!this.failure) {
+        this.writer.post({ type: 'quarantine', document: message.document, reason: message.reason })
+      }
     }
-    return new LogThread({ role: 'reader', options: this.options }, onDamaged, () => {
+    reader.open(this.options, onMessage, () => {
       this.reader = undefined
+      this.isReaderUp = false
     })
+    return reader
   }
 }

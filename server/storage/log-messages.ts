@@ -6,17 +6,22 @@ import { CausewayError, type ErrorDetails } from '../../shared/errors/error.js'
 import type { LogOptions, PruneOptions, Recovered } from './log.js'
 import type { ListOptions, LoadOptions, Snapshot, SnapshotToSave, StoredDocument } from './stored-document.js'
 
-/** Which thread a worker is. */
-export interface LogWorkerData {
-  readonly role: 'writer' | 'reader'
+/** Which of the two a thread is: given to it when it starts. */
+export type LogRole = 'writer' | 'reader'
+
+/** The first message to either: a thread may start before anybody knows what it will open. */
+export interface OpenLog {
+  readonly type: 'open'
   readonly options: LogOptions
 }
 
-/** In the order in which they are sent. */
+/** In the order in which they are sent, after `OpenLog`. */
 export type ToWriter =
   /** `epoch` rises with every failure: what was sent before the main thread knew of it fails, too. */
   | { readonly type: 'commit'; readonly epoch: number; readonly batch: Uint8Array }
   | { readonly type: 'quarantine'; readonly document: string; readonly reason: string }
+  /** While the reader is not up. */
+  | { readonly type: 'load'; readonly id: number; readonly document: string; readonly options: LoadOptions }
   | { readonly type: 'save-snapshot'; readonly id: number; readonly snapshot: SnapshotToSave }
   | { readonly type: 'prune'; readonly id: number; readonly options: PruneOptions }
   | { readonly type: 'figures'; readonly id: number }
@@ -29,6 +34,12 @@ export type ToReader =
   | { readonly type: 'scrub'; readonly id: number }
   | { readonly type: 'backup'; readonly id: number; readonly path: string }
   | { readonly type: 'close'; readonly id: number }
+
+/** Messages that were sent together: each costs a wake-up of the other side. */
+export interface Together<Message> {
+  readonly type: 'together'
+  readonly messages: readonly Message[]
+}
 
 /** Answers a message by its `id`. */
 export type Answer =
@@ -51,7 +62,11 @@ export type FromWriter =
     }
   | { readonly type: 'commit-failed'; readonly error: ErrorMessage }
 
-export type FromReader = Answer | { readonly type: 'damaged'; readonly document: string; readonly reason: string }
+export type FromReader =
+  | Answer
+  /** It answers at once from now on. */
+  | { readonly type: 'up' }
+  | { readonly type: 'damaged'; readonly document: string; readonly reason: string }
 
 /** An error between threads, which carry only plain objects. */
 export interface ErrorMessage {
@@ -101,26 +116,24 @@ export function packDocument({ snapshot, tail, ...rest }: StoredDocument): Packe
   }
 }
 
-/** The buffers that may change hands with a packed document. */
+/** Below this, copying a buffer costs less than handing it over. */
+const HANDED_OVER_BYTES = 4 * 1024
+
+/** The buffers that change hands with a packed document. */
 export function buffersOf({ snapshot, numbers, updates }: PackedDocument): ArrayBuffer[] {
   const snapshotBuffer = snapshot ? [snapshot.update.buffer as ArrayBuffer] : []
-  return [numbers.buffer, updates.buffer, ...snapshotBuffer]
+  return [numbers.buffer, updates.buffer, ...snapshotBuffer].filter((buffer) => buffer.byteLength >= HANDED_OVER_BYTES)
 }
 
 export function unpackDocument({ snapshot, origins, numbers, updates, ...rest }: PackedDocument): StoredDocument {
   const tail = []
   let start = 0
   for (let at = 0; at < numbers.length; at += NUMBERS) {
-    const [position, origin, seq, hlc, size] = numbers.subarray(at, at + NUMBERS) as unknown as [
-      number,
-      number,
-      number,
-      number,
-      number,
-    ]
-    const dot: Dot = { origin: origins[origin]!, seq }
-    tail.push({ position, dot, hlc: hlc as HybridTime, update: updates.subarray(start, start + size) })
-    start += size
+    const dot: Dot = { origin: origins[numbers[at + 1]!]!, seq: numbers[at + 2]! }
+    const hlc = numbers[at + 3] as HybridTime
+    const end = start + numbers[at + 4]!
+    tail.push({ position: numbers[at]!, dot, hlc, update: updates.subarray(start, end) })
+    start = end
   }
   return { ...rest, ...(snapshot && { snapshot }), tail }
 }

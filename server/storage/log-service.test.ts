@@ -2,7 +2,7 @@ import Database from 'better-sqlite3'
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { encodeOpBatch } from '../../shared/protocol/op-codec.js'
 import { incarnation, OpSource, temporaryDirectory } from '../../test/integration/storage/op-source.js'
-import type { FromReader, FromWriter, PackedDocument, ToWriter } from './log-messages.js'
+import type { FromReader, FromWriter, PackedDocument, Together, ToWriter } from './log-messages.js'
 import { ReaderService, WriterService } from './log-service.js'
 import { LogStore } from './log-store.js'
 
@@ -115,14 +115,24 @@ describe('a failure', () => {
   })
 })
 
+test('[DU1] a load is answered in its turn: with what was committed before it, and nothing after', () => {
+  const load: ToWriter = { type: 'load', id: 9, document: 'x', options: {} }
+  const answers = handle(batch('1'), load, batch('2'))
+  expect(answers).toMatchObject([{ type: 'committed' }, { type: 'answered', id: 9 }, { type: 'committed' }])
+  const { value } = answers[1] as { value: PackedDocument }
+  expect(new TextDecoder().decode(value.updates)).toBe('1')
+})
+
 test('closing is answered, and the port told', () => {
   expect(handle({ type: 'close', id: 3 })).toMatchObject([{ type: 'answered', id: 3 }])
   expect(isClosed).toBe(true)
 })
 
 describe('the reader', () => {
-  function reader(): { ask: (message: Parameters<ReaderService['handle']>[0]) => FromReader[] } {
-    const answers: FromReader[] = []
+  type Sent = FromReader | Together<FromReader>
+
+  function reader(): { ask: (message: Parameters<ReaderService['handle']>[0]) => Sent[] } {
+    const answers: Sent[] = []
     const service = new ReaderService(
       { directory, replicaName: 'a', incarnation: incarnation(1) },
       (message) => answers.push(message),
@@ -147,6 +157,19 @@ describe('the reader', () => {
       const { value } = answer as { value: PackedDocument }
       expect(new TextDecoder().decode(value.updates)).toBe('123'.slice(0, Number(text)))
     }
+  })
+
+  test('answers together what was asked together, in order, and a large document by itself', () => {
+    handle(batch('1'))
+    posted = []
+    service.handle({ type: 'commit', epoch: 0, batch: encodeOpBatch(source.edits({ large: 'l'.repeat(10_000) })) })
+    const load = (id: number, document: string) => ({ type: 'load', id, document, options: {} }) as const
+    const sent = reader().ask({
+      type: 'together',
+      messages: [load(1, 'x'), load(2, 'missing'), load(3, 'large'), load(4, 'x')],
+    })
+    const ids = sent.map((message) => (message as Together<{ id: number }>).messages.map(({ id }) => id))
+    expect(ids).toEqual([[1, 2, 3], [4]])
   })
 
   test('reports damage beside its answer', () => {

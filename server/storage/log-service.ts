@@ -11,6 +11,7 @@ import {
   type FromReader,
   type FromWriter,
   packDocument,
+  type Together,
   type ToReader,
   type ToWriter,
   toErrorMessage,
@@ -18,6 +19,7 @@ import {
 import { LogReader } from './log-reader.js'
 import type { LogStore } from './log-store.js'
 import { DATABASE_FILE, openReadOnly } from './schema.js'
+import type { StoredDocument } from './stored-document.js'
 import { Scrubber } from './verification.js'
 
 /** What one transaction merges at most: all of it waits for the slowest. */
@@ -28,12 +30,15 @@ const GROUP_BYTES = 8 * 1024 * 1024
 const SCRUB_OPS = 1_000
 const SCRUB_BYTES = 4 * 1024 * 1024
 
+/** Small answers that are sent as one message. */
+const ANSWERS_TOGETHER = 32
+
 type Commit = Extract<ToWriter, { type: 'commit' }>
 
 /** The writer thread: commits first in, first out; what arrived while one ran is the next. */
 export class WriterService {
   private readonly store: LogStore
-  private readonly post: (message: FromWriter) => void
+  private readonly post: (message: FromWriter, transfer?: ArrayBuffer[]) => void
   private readonly next: () => ToWriter | undefined
   private readonly onClosed: () => void
   /** Commits of this epoch and those before fail: the main thread knows, or is about to. */
@@ -42,7 +47,7 @@ export class WriterService {
   /** `next` takes what waits at the port, without waiting for more. */
   constructor(
     store: LogStore,
-    post: (message: FromWriter) => void,
+    post: (message: FromWriter, transfer?: ArrayBuffer[]) => void,
     next: () => ToWriter | undefined,
     onClosed: () => void,
   ) {
@@ -89,11 +94,14 @@ export class WriterService {
 
   private serve(message: Exclude<ToWriter, Commit>): undefined {
     if (message.type === 'quarantine') this.store.quarantine(message.document, message.reason)
-    else answer(message.id, this.post, () => this.answerTo(message))
+    else if (message.type === 'load') {
+      const { document, options } = message
+      answerLoad(message.id, this.post, () => this.store.load(document, options))
+    } else answer(message.id, this.post, () => this.answerTo(message))
     if (message.type === 'close') this.onClosed()
   }
 
-  private answerTo(message: Exclude<ToWriter, Commit | { type: 'quarantine' }>): unknown {
+  private answerTo(message: Exclude<ToWriter, Commit | { type: 'quarantine' | 'load' }>): unknown {
     switch (message.type) {
       case 'save-snapshot':
         return this.store.saveSnapshot(message.snapshot)
@@ -114,23 +122,33 @@ export class WriterService {
 /** The reader thread: a connection of its own, so that a read waits for no disk but its own. */
 export class ReaderService {
   private readonly path: string
-  private readonly post: (message: FromReader, transfer?: ArrayBuffer[]) => void
+  private readonly send: (message: FromReader | Together<FromReader>, transfer?: ArrayBuffer[]) => void
   private readonly onClosed: () => void
   private readonly stop = new AbortController()
+  /** Answers that are sent together. */
+  private gathered: { readonly messages: FromReader[]; readonly transfer: ArrayBuffer[] } | undefined
   private opened: { database: Database.Database; reader: LogReader; scrubber: Scrubber } | undefined
 
   constructor(
     options: LogOptions,
-    post: (message: FromReader, transfer?: ArrayBuffer[]) => void,
+    send: (message: FromReader | Together<FromReader>, transfer?: ArrayBuffer[]) => void,
     onClosed: () => void,
   ) {
     this.path = join(options.directory, DATABASE_FILE)
-    this.post = post
+    this.send = send
     this.onClosed = onClosed
+    this.warmUp()
+    this.post({ type: 'up' })
   }
 
-  handle(message: ToReader): void {
+  handle(message: ToReader | Together<ToReader>): void {
     switch (message.type) {
+      case 'together':
+        this.gathered = { messages: [], transfer: [] }
+        for (const each of message.messages) this.handle(each)
+        this.sendGathered()
+        this.gathered = undefined
+        break
       case 'load':
         this.load(message)
         break
@@ -153,6 +171,24 @@ export class ReaderService {
     }
   }
 
+  private readonly post = (message: FromReader, transfer: ArrayBuffer[] = []): void => {
+    if (this.gathered === undefined) {
+      this.send(message, transfer)
+      return
+    }
+    this.gathered.messages.push(message)
+    this.gathered.transfer.push(...transfer)
+    // Who waits for a small document need not wait for many large ones.
+    if (transfer.length > 0 || this.gathered.messages.length >= ANSWERS_TOGETHER) this.sendGathered()
+  }
+
+  private sendGathered(): void {
+    if (this.gathered === undefined || this.gathered.messages.length === 0) return
+    const { messages, transfer } = this.gathered
+    this.gathered = { messages: [], transfer: [] }
+    this.send({ type: 'together', messages }, transfer)
+  }
+
   private backUp({ id, path }: Extract<ToReader, { type: 'backup' }>): void {
     backUp(this.path, path, this.stop.signal).then(
       () => this.post({ type: 'answered', id, value: undefined }),
@@ -161,15 +197,14 @@ export class ReaderService {
   }
 
   private load({ id, document, options }: Extract<ToReader, { type: 'load' }>): void {
-    try {
-      const loaded = this.open().reader.load(document, options)
-      const packed = loaded && packDocument(loaded)
-      this.post({ type: 'answered', id, value: packed }, packed && buffersOf(packed))
-    } catch (thrown) {
-      const error = asCausewayError(thrown)
-      this.reportDamage(document, error)
-      this.post({ type: 'failed', id, error: toErrorMessage(error) })
-    }
+    answerLoad(id, this.post, () => {
+      try {
+        return this.open().reader.load(document, options)
+      } catch (thrown) {
+        this.reportDamage(document, asCausewayError(thrown))
+        throw thrown
+      }
+    })
   }
 
   private scrub(): ScrubReport {
@@ -189,13 +224,33 @@ export class ReaderService {
     if (details['damaged']) this.post({ type: 'damaged', document, reason: String(details['reason']) })
   }
 
-  /** At the first read: the writer has made the database by then. */
+  /** A database that cannot be opened is told to those who read. */
+  private warmUp(): void {
+    try {
+      this.open()
+    } catch {}
+  }
+
   private open(): { database: Database.Database; reader: LogReader; scrubber: Scrubber } {
     if (!this.opened) {
       const database = openReadOnly(this.path)
       this.opened = { database, reader: new LogReader(database), scrubber: new Scrubber(database) }
     }
     return this.opened
+  }
+}
+
+function answerLoad(
+  id: number,
+  post: (message: Answer, transfer?: ArrayBuffer[]) => void,
+  load: () => StoredDocument | undefined,
+): void {
+  try {
+    const loaded = load()
+    const packed = loaded && packDocument(loaded)
+    post({ type: 'answered', id, value: packed }, packed && buffersOf(packed))
+  } catch (thrown) {
+    post({ type: 'failed', id, error: toErrorMessage(asCausewayError(thrown)) })
   }
 }
 

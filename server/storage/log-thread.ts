@@ -1,7 +1,9 @@
 /** One of the log's threads as the main thread holds it: questions with answers, and what happens when it dies. */
+import { createRequire } from 'node:module'
 import { Worker } from 'node:worker_threads'
 import { CausewayError } from '../../shared/errors/error.js'
-import { type Answer, fromErrorMessage, type LogWorkerData } from './log-messages.js'
+import type { LogOptions } from './log.js'
+import { type Answer, fromErrorMessage, type LogRole, type OpenLog, type Together } from './log-messages.js'
 
 interface Call {
   readonly resolve: (value: unknown) => void
@@ -12,29 +14,47 @@ export class LogThread<To extends { readonly type: string }, From extends { read
   private readonly worker: Worker
   private readonly calls = new Map<number, Call>()
   private lastCall = 0
+  /** Questions that this turn of the event loop gathers. */
+  private gathered: To[] = []
   private isOver = false
+  private death: CausewayError | undefined
+  private onMessage: (message: Exclude<From, Answer>) => void = () => {}
+  private onDeath: (error: CausewayError) => void = () => {}
 
-  /** `onMessage` gets what answers no call; `onDeath` is called once, unless the thread was to end. */
-  constructor(
-    data: LogWorkerData,
-    onMessage: (message: Exclude<From, Answer>) => void,
-    onDeath: (error: CausewayError) => void,
-  ) {
-    this.worker = new Worker(new URL(import.meta.resolve('#workers/log-worker')), { workerData: data })
-    this.worker.on('message', (message: From | Answer) => {
-      if (!this.settle(message)) onMessage(message as Exclude<From, Answer>)
-    })
+  /** Starts the thread; it keeps no process alive until it is opened. */
+  constructor(role: LogRole) {
+    this.worker = new Worker(createRequire(import.meta.url).resolve('#workers/log-worker'), { workerData: role })
+    this.worker.unref()
+    this.worker.on('message', (message: From | Answer | Together<From | Answer>) => this.hear(message))
     const die = (cause: unknown): void => {
       if (this.isOver) return
       this.isOver = true
-      const code = data.role === 'writer' ? 'storage/failed' : 'document/unavailable'
-      const error = new CausewayError(code, { thread: data.role, reason: String(cause) }, { cause })
-      onDeath(error)
-      this.rejectAll(error)
+      const code = role === 'writer' ? 'storage/failed' : 'document/unavailable'
+      this.death = new CausewayError(code, { thread: role, reason: String(cause) }, { cause })
+      this.onDeath(this.death)
+      this.rejectAll(this.death)
     }
     this.worker.on('error', die)
     this.worker.on('messageerror', die)
     this.worker.on('exit', (code) => die(new Error(`the thread ended with code ${code}`)))
+  }
+
+  /**
+   * Once, and before anything else is posted. `onMessage` gets what answers no call; `onDeath` is called once, unless
+   * the thread was to end: after this has returned, also where the thread is dead already.
+   */
+  open(
+    options: LogOptions,
+    onMessage: (message: Exclude<From, Answer>) => void,
+    onDeath: (error: CausewayError) => void,
+  ): void {
+    this.onMessage = onMessage
+    this.onDeath = onDeath
+    const { death } = this
+    if (death !== undefined) queueMicrotask(() => onDeath(death))
+    this.worker.ref()
+    const message: OpenLog = { type: 'open', options }
+    this.worker.postMessage(message)
   }
 
   get waiting(): number {
@@ -42,6 +62,7 @@ export class LogThread<To extends { readonly type: string }, From extends { read
   }
 
   post(message: To, transfer: readonly ArrayBuffer[] = []): void {
+    this.postGathered()
     this.worker.postMessage(message, transfer)
   }
 
@@ -52,6 +73,27 @@ export class LogThread<To extends { readonly type: string }, From extends { read
       this.calls.set(id, { resolve: resolve as (value: unknown) => void, reject })
       this.post(ask(id))
     })
+  }
+
+  /** As `call`, for a thread that takes questions together: those of one turn of the event loop are one message. */
+  callTogether<Value>(ask: (id: number) => To): Promise<Value> {
+    return new Promise((resolve, reject) => {
+      const id = ++this.lastCall
+      this.calls.set(id, { resolve: resolve as (value: unknown) => void, reject })
+      if (this.gathered.push(ask(id)) === 1) setImmediate(() => this.postGathered())
+    })
+  }
+
+  private postGathered(): void {
+    if (this.gathered.length === 0) return
+    const together: Together<To> = { type: 'together', messages: this.gathered }
+    this.gathered = []
+    this.worker.postMessage(together)
+  }
+
+  private hear(message: From | Answer | Together<From | Answer>): void {
+    if (message.type === 'together') for (const each of (message as Together<From | Answer>).messages) this.hear(each)
+    else if (!this.settle(message as From | Answer)) this.onMessage(message as Exclude<From, Answer>)
   }
 
   private rejectAll(error: CausewayError): void {

@@ -3,7 +3,6 @@
  * and may succeed later (full, read-only, busy), what nobody knows (an I/O or fsync error: a commit reported as failed
  * may come back after a restart, so it is answered `indefinite` and never retried), and damage.
  */
-import Database from 'better-sqlite3'
 import type { ErrorCodeName } from '../../shared/errors/codes.js'
 import { CausewayError, type ErrorDetails } from '../../shared/errors/error.js'
 import { DamageError } from './sqlite-values.js'
@@ -44,7 +43,8 @@ function codeOf(thrown: unknown): ErrorCodeName {
   if (thrown instanceof DamageError) return 'storage/damaged'
   const { code } = systemCodeOf(thrown)
   if (code === undefined) return 'storage/failed'
-  if (thrown instanceof Database.SqliteError) {
+  // By name: the main thread, which reads such errors too, never loads SQLite.
+  if (thrown instanceof Error && thrown.name === 'SqliteError') {
     return BY_SQLITE_CODE.find(([prefix]) => code.startsWith(prefix))?.[1] ?? 'storage/failed'
   }
   return BY_SYSTEM_CODE[code] ?? 'storage/failed'

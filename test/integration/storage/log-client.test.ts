@@ -79,6 +79,19 @@ test('[DU1] a load shows all that was told when it was asked for, and nothing th
   expect(told.size).toBe(301)
 })
 
+test('a crowd is answered from the first read on, whichever thread is up, each with its own document', async () => {
+  const { log, source } = await start()
+  const names = Array.from({ length: 300 }, (_, index) => `d${index}`)
+  for (const name of names) log.commit(encodeOpBatch(source.edits({ [name]: `word of ${name}` })), () => {})
+  for (const moment of ['before the reader is up', 'after']) {
+    const documents = await Promise.all(names.map((name) => log.load(name)))
+    expect(documents.map(wordsIn), moment).toEqual(names.map((name) => [`word of ${name}`]))
+    await log.list({ prefix: '', limit: 1 }) // what only the reader answers
+  }
+  const [last] = await Promise.all([log.load('d7'), log.close()])
+  expect(wordsIn(last), 'what was asked before the end').toEqual(['word of d7'])
+})
+
 test('the bytes of a batch may be part of a larger buffer, which is left alone', async () => {
   const { log, source } = await start()
   const batch = encodeOpBatch(source.edits({ x: 'word' }))
@@ -234,6 +247,7 @@ describe('the end', () => {
   test('a reader that dies fails the reads that wait, and the next one gets another', async () => {
     const { log, source } = await start()
     await commit(log, encodeOpBatch(source.edits({ x: '1' })))
+    await log.list({ prefix: '', limit: 1 }) // what only a reader answers
     kill(log, 'reader')
     await expect(log.load('x')).rejects.toMatchObject({ code: 'document/unavailable' })
     expect(wordsIn(await log.load('x'))).toEqual(['1'])

@@ -2,8 +2,8 @@
 // `open <position>`, then `stored <n>` for each word in order, `failed <code>` for each that was refused. It snapshots
 // and prunes as it goes, so that a kill may meet those, too. Arguments: directory, incarnation, words at most.
 import { writeSync } from 'node:fs'
-import { openLog } from '../../../dist/server/storage/log-client.js'
-import { encodeOpBatch } from '../../../dist/shared/protocol/op-codec.js'
+import { openLog } from '../../../dist/.modules/server/storage/log-client.js'
+import { encodeOpBatch } from '../../../dist/.modules/shared/protocol/op-codec.js'
 
 const [directory, incarnation, most] = process.argv.slice(2)
 // Not console.log: what was said must be out before anything else happens.
