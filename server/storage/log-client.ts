@@ -27,6 +27,7 @@ import {
   fromErrorMessage,
   owned,
   type PackedDocument,
+  type PackedOpening,
   type ToReader,
   type ToWriter,
   unpackDocument,
@@ -34,7 +35,14 @@ import {
 import type { StoreFigures } from './log-store.js'
 import { LogThread } from './log-thread.js'
 import { isRecoverable } from './storage-error.js'
-import type { DocumentPage, ListOptions, LoadOptions, SnapshotToSave, StoredDocument } from './stored-document.js'
+import type {
+  DocumentPage,
+  ListOptions,
+  LoadOptions,
+  Opening,
+  SnapshotToSave,
+  StoredDocument,
+} from './stored-document.js'
 
 /** What may wait for the disk; a single batch may be larger. */
 export const BACKLOG_BATCHES = 4_096
@@ -116,7 +124,16 @@ class LogClient implements Log {
   }
 
   async load(document: string, options: LoadOptions = {}): Promise<StoredDocument | undefined> {
-    const packed = await this.read<PackedDocument | undefined>((id) => ({ type: 'load', id, document, options }))
+    return await this.unpacked(await this.read((id) => ({ type: 'load', id, document, options })))
+  }
+
+  async open(document: string): Promise<Opening> {
+    const { stored: packed, owned } = await this.read<PackedOpening>((id) => ({ type: 'open', id, document }))
+    const stored = await this.unpacked(packed)
+    return stored === undefined ? { owned } : { stored, owned }
+  }
+
+  private async unpacked(packed: PackedDocument | undefined): Promise<StoredDocument | undefined> {
     if (!packed) return undefined
     if (packed.position > this.position) await this.reached(packed.position)
     return unpackDocument(packed)

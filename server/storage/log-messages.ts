@@ -4,7 +4,14 @@ import type { HybridTime } from '../../shared/clock/hybrid-clock.js'
 import type { ErrorCodeName } from '../../shared/errors/codes.js'
 import { CausewayError, type ErrorDetails } from '../../shared/errors/error.js'
 import type { LogOptions, PruneOptions, Recovered } from './log.js'
-import type { ListOptions, LoadOptions, Snapshot, SnapshotToSave, StoredDocument } from './stored-document.js'
+import type {
+  ListOptions,
+  LoadOptions,
+  Snapshot,
+  SnapshotToSave,
+  StoredDocument,
+  StoredOwner,
+} from './stored-document.js'
 
 /** Which thread a worker is. */
 export interface LogWorkerData {
@@ -25,6 +32,7 @@ export type ToWriter =
 
 export type ToReader =
   | { readonly type: 'load'; readonly id: number; readonly document: string; readonly options: LoadOptions }
+  | { readonly type: 'open'; readonly id: number; readonly document: string }
   | { readonly type: 'list'; readonly id: number; readonly options: ListOptions }
   | { readonly type: 'scrub'; readonly id: number }
   | { readonly type: 'backup'; readonly id: number; readonly path: string }
@@ -76,6 +84,12 @@ export interface PackedDocument extends Omit<StoredDocument, 'snapshot' | 'tail'
   /** Five numbers per update of the tail: position, index in `origins`, seq, hlc, size. */
   readonly numbers: Float64Array<ArrayBuffer>
   readonly updates: Uint8Array<ArrayBuffer>
+}
+
+/** What answers `open`. */
+export interface PackedOpening {
+  readonly stored: PackedDocument | undefined
+  readonly owned: readonly StoredOwner[]
 }
 
 const NUMBERS = 5

@@ -10,6 +10,7 @@ import {
   buffersOf,
   type FromReader,
   type FromWriter,
+  type PackedDocument,
   packDocument,
   type ToReader,
   type ToWriter,
@@ -132,7 +133,18 @@ export class ReaderService {
   handle(message: ToReader): void {
     switch (message.type) {
       case 'load':
-        this.load(message)
+        this.read(message, () => {
+          const stored = this.open().reader.load(message.document, message.options)
+          const packed = stored && packDocument(stored)
+          return [packed, packed]
+        })
+        break
+      case 'open':
+        this.read(message, () => {
+          const { stored, owned } = this.open().reader.open(message.document)
+          const packed = stored && packDocument(stored)
+          return [{ stored: packed, owned }, packed]
+        })
         break
       case 'list':
         answer(message.id, this.post, () => this.open().reader.list(message.options))
@@ -160,11 +172,14 @@ export class ReaderService {
     )
   }
 
-  private load({ id, document, options }: Extract<ToReader, { type: 'load' }>): void {
+  /** Answers with what `work` gives: a value, and the document in it whose buffers change hands. */
+  private read(
+    { id, document }: { readonly id: number; readonly document: string },
+    work: () => readonly [value: unknown, packed: PackedDocument | undefined],
+  ): void {
     try {
-      const loaded = this.open().reader.load(document, options)
-      const packed = loaded && packDocument(loaded)
-      this.post({ type: 'answered', id, value: packed }, packed && buffersOf(packed))
+      const [value, packed] = work()
+      this.post({ type: 'answered', id, value }, packed && buffersOf(packed))
     } catch (thrown) {
       const error = asCausewayError(thrown)
       this.reportDamage(document, error)
