@@ -5,6 +5,7 @@
  */
 import * as z from 'zod'
 import { REPLICA_NAME } from '../../shared/clock/dot.js'
+import { isDocumentName, spaceOf } from '../../shared/protocol/document-name.js'
 import { isLoopbackHost, parseListen } from '../access/address.js'
 import { PUBLIC_KEYS_LIMIT, SECRET_LEAST_BYTES } from '../access/keys.js'
 
@@ -53,6 +54,18 @@ const limits = z.strictObject({
   requestBurst: count(1, 1_000_000, 10_000).describe('HTTP requests of one user or address at once.'),
 })
 
+const space = z.strictObject({
+  relay: z
+    .enum(['allow', 'deny'])
+    .default('allow')
+    .describe("Whether a user may bring structs of somebody else's client id, as hops and imports do."),
+})
+
+/** As names of documents have them: no slash, no control characters; * stands for every space that is not named. */
+const spaceName = z.string().refine((name) => isDocumentName(name) && !name.includes('/'), {
+  error: 'must be the name of a space, or *',
+})
+
 export const configSchema = z.strictObject({
   name: z
     .string()
@@ -80,6 +93,10 @@ export const configSchema = z.strictObject({
     .max(256)
     .default([])
     .describe('Origins of the pages that may connect, beside our own; * for all.'),
+  spaces: z
+    .record(spaceName, space)
+    .default({})
+    .describe('Policy of spaces by name, such as {"team":{"relay":"deny"}}; * for every other space.'),
   limits: limits.prefault({}).describe('What one client, user or document may cost.'),
   log: z
     .strictObject({
@@ -106,6 +123,15 @@ export type Config = z.output<typeof configSchema>
 
 /** As a program gives it: what has a default may be left out. */
 export type ConfigInput = z.input<typeof configSchema>
+
+/** Whether structs under somebody else's client id are refused in a document. */
+export function deniesRelay({ spaces }: Config, document: string): boolean {
+  return (ownEntry(spaces, spaceOf(document)) ?? ownEntry(spaces, '*'))?.relay === 'deny'
+}
+
+function ownEntry<Value>(record: Readonly<Record<string, Value>>, key: string): Value | undefined {
+  return Object.hasOwn(record, key) ? record[key] : undefined
+}
 
 function count(least: number, most: number, usual: number) {
   return z.int().min(least).max(most).default(usual)

@@ -20,7 +20,7 @@ class World {
   readonly failures: string[] = []
   readonly effects: ReplicaEffect<HostSource>[] = []
   readonly log = {
-    load: async () => undefined,
+    open: async () => ({ owned: [] }),
     commit: (_batch: Uint8Array, onDone: (error?: CausewayError, figures?: CommitFigures) => void) => {
       setImmediate(() => {
         if (this.commitError !== undefined) onDone(this.commitError)
@@ -166,7 +166,7 @@ describe('a disk that does not answer', () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
     onTestFinished(() => void vi.useRealTimers())
     const world = new World()
-    world.log.load = () => new Promise(() => {})
+    world.log.open = () => new Promise(() => {})
     const read = expect(world.host.read('d')).rejects.toMatchObject({ code: 'document/unavailable' })
     await vi.advanceTimersByTimeAsync(60_000)
     await read

@@ -18,8 +18,8 @@ const origin = makeOrigin('a', '00000000000000aa')
 function storing(stored: StoredDocument): OpenDocuments {
   return new OpenDocuments({
     now: () => 0,
-    load: () => Promise.resolve(stored),
-    onLoaded: (loaded) => new OpenDocument(loaded),
+    load: () => Promise.resolve({ stored, owned: [] }),
+    onLoaded: (loaded) => new OpenDocument(loaded, false),
     seed: () => Promise.resolve(),
     isQuiet: () => true,
     onUnload: () => {},

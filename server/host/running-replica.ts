@@ -18,6 +18,7 @@ import { Replica } from '../replica/replica.js'
 import type { TransportLog } from '../transport/observer.js'
 import { createWebSocketServer, refuseUpgrade } from '../transport/websocket-server.js'
 import type { Config } from './config.js'
+import { deniesRelay } from './config-schema.js'
 import { DocumentHost } from './document-host.js'
 import { createDocumentWork } from './document-work.js'
 import { createLog, type Log, type LogEvent, type LogFields } from './log.js'
@@ -56,6 +57,7 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
     vector: recovered.vector,
     latestHlc: recovered.latestHlc,
     limits: { documentBytes: config.limits.documentBytes },
+    deniesRelay: (document) => deniesRelay(config, document),
   })
   const workers = new DocumentWorkers({ threads: config.workers })
   const documents = new DocumentHost({

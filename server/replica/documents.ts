@@ -22,8 +22,16 @@ export interface Acknowledgement {
   readonly leftover: boolean
 }
 
+/**
+ * What became of an id that a client announced as its own. `owned`: it is its user's. `taken`: it is somebody else's, and
+ * stays so. `unowned`: there was no room, or no time; to be announced again with the next sign of presence.
+ */
+export type AnnouncementOutcome = 'owned' | 'taken' | 'unowned'
+
 /** One connection's interest in one document. Called in delivery order; `deliver` precedes the acknowledgements of the same commit. */
 export interface Subscriber {
+  /** The verified user, at any moment; absent where access is open, or a token names nobody. */
+  readonly userId?: string | undefined
   /** The document is loaded: `stateVector`, `diff` and `update` of the subscription may be used from now on. */
   attached(): void
   deliver(batch: DeliveredBatch): void
@@ -50,6 +58,8 @@ export interface Subscription {
   addsNothing(step2: Uint8Array): boolean
   /** Offers an update; answered by exactly one `acknowledge` or `refuse` with the same number. `request` rises per subscription. */
   update(request: number, update: Uint8Array, kind: 'update' | 'step2'): void
+  /** The client's own Yjs id, as it told others: its user owns it from now on, unless somebody owned it before. */
+  announce(client: number): AnnouncementOutcome
   close(): void
 }
 
@@ -87,9 +97,12 @@ export interface Documents {
   /**
    * Stores parts atomically as one op and resolves when it is durable. Rejects with `document/gap` and
    * `document/bad-update` (`details.document`, `details.reason`, `details.stateVector`), `document/equivocation`,
-   * `storage/full`. All parts or none.
+   * `document/foreign-client`, `storage/full`. All parts or none. `userId` is the verified user who asks, if any.
    */
-  submit(parts: readonly { readonly document: string; readonly update: Uint8Array }[]): Promise<Submitted>
+  submit(
+    parts: readonly { readonly document: string; readonly update: Uint8Array }[],
+    userId?: string,
+  ): Promise<Submitted>
   /** The durable document. Rejects with `document/not-found`, `document/unavailable`. */
   read(document: string): Promise<DocumentBytes>
   /** Documents whose name starts with `prefix`, by name, after `cursor`. */

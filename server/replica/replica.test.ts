@@ -17,6 +17,8 @@ interface TestSource extends Source {
 }
 const lane = {}
 const source = (name: string, itsLane: object = lane): TestSource => ({ name, lane: itsLane })
+/** Somebody whose token names a user. */
+const user = (userId: string): TestSource => ({ name: userId, lane: {}, userId })
 
 /** A replica with its log as a list: what was appended, what is durable. */
 class World {
@@ -24,13 +26,20 @@ class World {
   readonly appended: Op[] = []
   readonly effects: ReplicaEffect<TestSource>[] = []
 
-  constructor(options: { limits?: Partial<ReplicaLimits>; predecessor?: { origin: OriginId; seq: number } } = {}) {
+  constructor(
+    options: {
+      limits?: Partial<ReplicaLimits>
+      predecessor?: { origin: OriginId; seq: number }
+      deniesRelay?: (document: string) => boolean
+    } = {},
+  ) {
     this.replica = new Replica({
       origin,
       predecessor: options.predecessor,
       vector: options.predecessor ? new Map([[options.predecessor.origin, options.predecessor.seq]]) : EMPTY_VECTOR,
       latestHlc: 0 as HybridTime,
       ...(options.limits ? { limits: options.limits } : {}),
+      ...(options.deniesRelay ? { deniesRelay: options.deniesRelay } : {}),
     })
   }
 
@@ -49,6 +58,7 @@ class World {
       snapshot: undefined,
       tail: [],
       clock: {},
+      owned: [],
     }
     this.step({ type: 'document-loaded', loaded })
     return this
@@ -57,6 +67,15 @@ class World {
   send(update: Uint8Array, options: { document?: string; from?: TestSource; kind?: 'update' | 'step2' } = {}) {
     const parts = [{ document: options.document ?? 'd', update, kind: options.kind ?? ('update' as const) }]
     return this.step({ type: 'updates-received', source: options.from ?? source('s'), parts, nowMs: 1_000 })
+  }
+
+  announce(client: number, userId: string) {
+    return this.step({ type: 'id-announced', document: 'd', client, userId, nowMs: 1_000 })
+  }
+
+  /** What was recorded of owned ids. */
+  get owned() {
+    return this.appended.flatMap((op) => (op.kind === 'owned' ? [op.owned] : []))
   }
 
   commitAll() {
@@ -103,6 +122,94 @@ function client(id: number) {
     },
   }
 }
+
+describe('[SEC] owned client ids', () => {
+  test('an announced id is recorded once, and touches no document', () => {
+    const world = new World().open('d')
+    expect(types(world.announce(1, 'ada'))).toEqual(['append', 'append'])
+    expect(world.appended.map(({ kind }) => kind)).toEqual(['open', 'owned'])
+    expect(world.owned).toEqual([{ document: 'd', generation: 0, client: 1, user: 'ada' }])
+    expect(types([...world.announce(1, 'ada'), ...world.announce(1, 'eve')])).toEqual([])
+    expect(world.commitAll()).toEqual([])
+    expect(world.replica.document('d')?.exists).toBe(false)
+  })
+
+  test('a document is busy until what was announced is durable', () => {
+    const world = new World().open('d')
+    const document = world.replica.document('d')!
+    world.announce(1, 'ada')
+    expect(world.replica.isQuiet(document)).toBe(false)
+    world.commitAll()
+    expect(world.replica.isQuiet(document)).toBe(true)
+  })
+
+  test.each([
+    // owner, author, refused?
+    ['ada', 'ada', []],
+    ['ada', 'eve', ['document/foreign-client']],
+    ['ada', undefined, ['document/foreign-client']],
+    [undefined, 'eve', []],
+    [undefined, undefined, []],
+  ])('where relay is denied, an id of %s extended by %s: %j', (owner, author, expected) => {
+    const world = new World({ deniesRelay: (document) => document === 'd' }).open('d')
+    if (owner !== undefined) world.announce(1, owner)
+    const from = author === undefined ? source('nobody') : user(author)
+    expect(refusals(world.send(client(1).insert(0, 'a'), { from }))).toEqual(expected)
+    world.commitAll()
+    expect(world.shown()).toBe(expected.length > 0 ? '' : 'a')
+  })
+
+  test.each(['update', 'step2'] as const)('where relay is denied, one foreign struct refuses the whole %s', (kind) => {
+    const world = new World({ deniesRelay: () => true }).open('d')
+    world.announce(1, 'ada')
+    const ada = client(1)
+    ada.insert(0, 'a')
+    const eve = client(2)
+    Y.applyUpdate(eve.doc, Y.encodeStateAsUpdate(ada.doc))
+    eve.insert(1, 'e')
+    const sent = world.send(Y.encodeStateAsUpdate(eve.doc), { from: user('eve'), kind })
+    expect(refusals(sent)).toEqual(['document/foreign-client'])
+  })
+
+  test('where relay is denied, others delete what an owner wrote, and say again what is known', () => {
+    const world = new World({ deniesRelay: () => true }).open('d')
+    world.announce(1, 'ada')
+    const ada = client(1)
+    const text = ada.insert(0, 'abc')
+    world.send(text, { from: user('ada') })
+    const eve = client(2)
+    Y.applyUpdate(eve.doc, text)
+    expect(refusals(world.send(eve.remove(0, 1), { from: user('eve') }))).toEqual([])
+    expect(checkOf(world.send(text, { from: user('eve') }))).toMatchObject({ overlaps: [[1, 0, 3]] })
+    world.commitAll()
+    expect(world.shown()).toBe('bc')
+  })
+
+  test('where relay is allowed it is noted before it is stored, once, and changes no owner', () => {
+    const world = new World().open('d')
+    world.announce(1, 'ada')
+    const ada = client(1)
+    world.send(ada.insert(0, 'a'), { from: user('ada') })
+    expect(types(world.send(ada.insert(1, 'b'), { from: user('eve') }))).toEqual(['append', 'append'])
+    expect(types(world.send(ada.insert(2, 'c'), { from: source('nobody') }))).toEqual(['append'])
+    expect(world.appended.map(({ kind }) => kind)).toEqual(['open', 'owned', 'data', 'owned', 'data', 'data'])
+    expect(world.owned.at(-1)).toEqual({ document: 'd', generation: 0, client: 1, user: 'ada', relayedFrom: 1 })
+    world.commitAll()
+    expect(world.shown()).toBe('abc')
+    expect(world.replica.document('d')!.ownership.ownerOf(1)).toEqual({ user: 'ada', relayedFrom: 1 })
+  })
+
+  test('[DU1] a failed commit takes back who owns what, and the id may be announced again', () => {
+    const world = new World().open('d')
+    world.announce(1, 'ada')
+    world.step({ type: 'commit-failed', error: new CausewayError('storage/full') })
+    expect(world.replica.document('d')!.ownership.ownerOf(1)).toBeUndefined()
+    expect(world.announce(1, 'ada')).toEqual([])
+    world.step({ type: 'writable-again' })
+    expect(types(world.announce(1, 'eve'))).toEqual(['append', 'append'])
+    expect(world.appended.at(-1)!.dot.seq).toBe(2)
+  })
+})
 
 describe('persist before show', () => {
   test('[DU1] an update is appended at once, delivered and acknowledged only when committed', () => {

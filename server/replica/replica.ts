@@ -12,8 +12,8 @@ import type { Dot, OriginId } from '../../shared/clock/dot.js'
 import { HybridClock, type HybridTime } from '../../shared/clock/hybrid-clock.js'
 import type { VersionVector } from '../../shared/clock/version-vector.js'
 import { CausewayError } from '../../shared/errors/error.js'
-import type { Op, Part } from '../../shared/protocol/op.js'
-import { type Checked, checkUpdate } from '../../shared/update/check.js'
+import type { Op, OwnedId, Part } from '../../shared/protocol/op.js'
+import { type Checked, type ClockRange, checkUpdate } from '../../shared/update/check.js'
 import { parseUpdate } from '../../shared/update/parse.js'
 import type { DeliveredUpdate, LoadedDocument, NewUpdate } from './open-document.js'
 import { OpenDocument } from './open-document.js'
@@ -21,6 +21,8 @@ import { OpenDocument } from './open-document.js'
 /** Who asked. Handed back untouched. Requests of one lane to one document are judged in the order they came. */
 export interface Source {
   readonly lane: object
+  /** The verified user; absent where it is nobody in particular. */
+  readonly userId?: string | undefined
 }
 
 export interface ReplicaLimits {
@@ -68,6 +70,14 @@ export type ReplicaInput<S extends Source> =
       readonly source: S
       /** Several parts, of different documents, become one op: all or none. Documents are loaded. */
       readonly parts: readonly ReceivedPart[]
+      readonly nowMs: number
+    }
+  /** A user announced a client id as their own. */
+  | {
+      readonly type: 'id-announced'
+      readonly document: string
+      readonly client: number
+      readonly userId: string
       readonly nowMs: number
     }
   /** The verdict on a `compare-content` effect; of no interest any more where a commit failed meanwhile. */
@@ -138,6 +148,8 @@ interface InFlightOp<S> {
   readonly dot: Dot
   readonly hlc: HybridTime
   readonly parts: readonly InFlightPart[]
+  /** The document whose ownership it changes. */
+  readonly owned?: OpenDocument
   readonly bytes: number
   /** Answered when this op is durable: its own source first, then those whose update added nothing. */
   readonly waiting: {
@@ -158,7 +170,14 @@ interface Checking<S extends Source> {
 }
 
 type Verdict =
-  | { readonly type: 'fits'; readonly added: NewUpdate; readonly changed: boolean; readonly leftover: boolean }
+  | {
+      readonly type: 'fits'
+      readonly added: NewUpdate
+      readonly changed: boolean
+      readonly leftover: boolean
+      /** What extends client ids of others. */
+      readonly relayed: readonly ClockRange[]
+    }
   | { readonly type: 'nothing-new'; readonly leftover: boolean }
   | { readonly type: 'compare'; readonly overlaps: readonly (readonly [number, number, number])[] }
   | { readonly type: 'refused'; readonly error: CausewayError }
@@ -171,6 +190,8 @@ export interface ReplicaOptions {
   readonly vector: VersionVector
   readonly latestHlc: HybridTime
   readonly limits?: Partial<ReplicaLimits>
+  /** Whether a document takes no structs that extend somebody else's client id. */
+  readonly deniesRelay?: (document: string) => boolean
 }
 
 /** Thresholds are doubled so often at most. */
@@ -179,6 +200,7 @@ const BACKOFF_LIMIT = 16
 export class Replica<S extends Source> {
   readonly origin: OriginId
   readonly limits: ReplicaLimits
+  private readonly deniesRelay: (document: string) => boolean
   private readonly predecessor: Dot | undefined
   private readonly clock: HybridClock
   /** Durable, without this disk's own lineage. */
@@ -204,6 +226,7 @@ export class Replica<S extends Source> {
     this.origin = options.origin
     this.predecessor = options.predecessor
     this.limits = { ...DEFAULT_REPLICA_LIMITS, ...options.limits }
+    this.deniesRelay = options.deniesRelay ?? (() => false)
     this.clock = new HybridClock(options.latestHlc)
     this.durableHlc = options.latestHlc
     const others = new Map(options.vector)
@@ -235,7 +258,8 @@ export class Replica<S extends Source> {
 
   /** Whether nothing of this document is in flight, under a check, or being compacted. */
   isQuiet(document: OpenDocument): boolean {
-    return !document.hasInFlight && !document.compacting && !this.checking.has(document)
+    const { ownership } = document
+    return !document.hasInFlight && !ownership.hasInFlight && !document.compacting && !this.checking.has(document)
   }
 
   step(input: ReplicaInput<S>): ReplicaEffect<S>[] {
@@ -243,7 +267,7 @@ export class Replica<S extends Source> {
     switch (input.type) {
       case 'document-loaded':
         assert(!this.documents.has(input.loaded.name), `document loaded twice: ${input.loaded.name}`)
-        this.documents.set(input.loaded.name, new OpenDocument(input.loaded))
+        this.documents.set(input.loaded.name, new OpenDocument(input.loaded, this.deniesRelay(input.loaded.name)))
         break
       case 'document-unloaded': {
         const document = this.loaded(input.document)
@@ -254,6 +278,9 @@ export class Replica<S extends Source> {
       }
       case 'updates-received':
         this.receive(input.source, input.parts, input.nowMs, effects)
+        break
+      case 'id-announced':
+        this.announce(input, effects)
         break
       case 'content-compared':
         this.resume(input, effects)
@@ -361,7 +388,7 @@ export class Replica<S extends Source> {
     let changed = false
     for (const part of parts) {
       const document = this.loaded(part.document)
-      const verdict = this.check(document, part, equal)
+      const verdict = this.check(document, part, source, equal)
       if (verdict.type === 'refused') {
         effects.push({ type: 'refuse', source, error: verdict.error })
         return
@@ -395,7 +422,12 @@ export class Replica<S extends Source> {
     } else effects.push({ type: 'acknowledge', source, dot: undefined, echo, leftover })
   }
 
-  private check(document: OpenDocument, part: ReceivedPart, equal: Checking<S>['asked'] | undefined): Verdict {
+  private check(
+    document: OpenDocument,
+    part: ReceivedPart,
+    source: S,
+    equal: Checking<S>['asked'] | undefined,
+  ): Verdict {
     let result: Checked
     try {
       result = checkUpdate(parseUpdate(part.update), document.accepted, part.kind)
@@ -406,6 +438,11 @@ export class Replica<S extends Source> {
     if (result.type === 'gap') {
       const { name, stateVectorText: stateVector } = document
       return { type: 'refused', error: new CausewayError('document/gap', { document: name, stateVector }) }
+    }
+    const relayed = result.type === 'new' ? foreignOf(document, result, source) : NO_RANGES
+    if (relayed.length > 0 && document.deniesRelay) {
+      const details = { document: document.name, client: relayed[0]![0] }
+      return { type: 'refused', error: new CausewayError('document/foreign-client', details) }
     }
     if (result.overlaps.length > 0 && !covers(equal, result.overlaps)) {
       return { type: 'compare', overlaps: result.overlaps }
@@ -423,7 +460,7 @@ export class Replica<S extends Source> {
       return { type: 'refused', error: new CausewayError('document/busy', { document: document.name }) }
     }
     const changed = result.update !== part.update
-    return { type: 'fits', added: changed ? result : own(result), changed, leftover: result.leftover }
+    return { type: 'fits', added: changed ? result : own(result), changed, leftover: result.leftover, relayed }
   }
 
   /** Those that are there may go on. */
@@ -442,7 +479,10 @@ export class Replica<S extends Source> {
     nowMs: number,
     effects: ReplicaEffect<S>[],
   ): void {
-    if (!this.hasOpened && this.inFlight.length === 0) this.open(nowMs, effects)
+    this.openOnce(nowMs, effects)
+    for (const { document, verdict } of fitting) {
+      for (const range of verdict.relayed) this.noteRelayed(document, range, nowMs, effects)
+    }
     const dot: Dot = { origin: this.origin, seq: this.nextSeq++ }
     const hlc = this.clock.next(nowMs)
     const parts: Part[] = []
@@ -460,12 +500,54 @@ export class Replica<S extends Source> {
   }
 
   /** The first op of an incarnation names what this disk held before, so that vectors can fold the old entry away. */
-  private open(nowMs: number, effects: ReplicaEffect<S>[]): void {
+  private openOnce(nowMs: number, effects: ReplicaEffect<S>[]): void {
+    if (this.hasOpened || this.inFlight.length > 0) return
     const dot: Dot = { origin: this.origin, seq: this.nextSeq++ }
     const hlc = this.clock.next(nowMs)
     this.inFlight.push({ dot, hlc, parts: [], bytes: 0, waiting: [] })
     const predecessor = this.predecessor === undefined ? {} : { predecessor: this.predecessor }
     effects.push({ type: 'append', op: { kind: 'open', dot, deps: this.vector, hlc, ...predecessor } })
+  }
+
+  // --- client ids -----------------------------------------------------------------------------------------------
+
+  private announce(
+    { document: name, client, userId, nowMs }: Extract<ReplicaInput<S>, { type: 'id-announced' }>,
+    effects: ReplicaEffect<S>[],
+  ): void {
+    // Told again with each renewal of its presence: what cannot be written now need not be kept.
+    if (this.writeProblem !== undefined) return
+    const document = this.loaded(name)
+    const announcement = document.ownership.announce(client, userId)
+    if (announcement.type !== 'owned') return
+    this.openOnce(nowMs, effects)
+    const { evicts } = announcement
+    this.record(document, { client, user: userId, ...(evicts === undefined ? {} : { evicts }) }, nowMs, effects)
+  }
+
+  private noteRelayed(
+    document: OpenDocument,
+    [client, from]: ClockRange,
+    nowMs: number,
+    effects: ReplicaEffect<S>[],
+  ): void {
+    const { ownership } = document
+    if (!ownership.relay(client, from)) return
+    this.record(document, { client, user: ownership.ownerOf(client)!.user, relayedFrom: from }, nowMs, effects)
+  }
+
+  private record(
+    document: OpenDocument,
+    owned: Omit<OwnedId, 'document' | 'generation'>,
+    nowMs: number,
+    effects: ReplicaEffect<S>[],
+  ): void {
+    const dot: Dot = { origin: this.origin, seq: this.nextSeq++ }
+    const hlc = this.clock.next(nowMs)
+    this.inFlight.push({ dot, hlc, parts: [], owned: document, bytes: 0, waiting: [] })
+    const { name, generation } = document
+    const op: Op = { kind: 'owned', dot, deps: this.others, hlc, owned: { document: name, generation, ...owned } }
+    effects.push({ type: 'append', op })
   }
 
   // --- content checks -------------------------------------------------------------------------------------------
@@ -544,6 +626,7 @@ export class Replica<S extends Source> {
       this.durableHlc = op.hlc
       this.inFlightBytes -= op.bytes
       this.inFlightRequests -= op.waiting.length
+      op.owned?.ownership.settle()
       for (const { document, added } of op.parts) {
         const update = document.commit(op.dot, position - (seq - op.dot.seq), added, nowMs)
         const last = runs.at(-1)
@@ -574,6 +657,7 @@ export class Replica<S extends Source> {
     this.writeProblem = error
     for (const op of failed) {
       for (const { document } of op.parts) document.rollBack()
+      op.owned?.ownership.rollBack()
       for (const { source } of op.waiting) {
         this.refusedLanes.add(source.lane)
         effects.push({ type: 'refuse', source, error })
@@ -620,6 +704,17 @@ export class Replica<S extends Source> {
     document.compacting = true
     effects.push({ type: 'compact', document, tailCount: document.tail.length })
   }
+}
+
+const NO_RANGES: readonly ClockRange[] = []
+
+/** Of what is new, the structs under ids that somebody else than the source's user owns. */
+function foreignOf({ ownership }: OpenDocument, { clocks }: NewUpdate, { userId }: Source): readonly ClockRange[] {
+  if (ownership.size === 0) return NO_RANGES
+  for (const [client] of clocks) {
+    if (ownership.isForeign(client, userId)) return clocks.filter(([id]) => ownership.isForeign(id, userId))
+  }
+  return NO_RANGES
 }
 
 /** The update's bytes may be a view of a socket's receive buffer, which must not be kept alive for a few bytes. */

@@ -7,6 +7,8 @@ export const TRANSPORT_EVENTS = [
   'bad-message',
   'update-refused',
   'presence-refused',
+  'id-taken',
+  'id-unowned',
   'slow-consumer',
   'dead-peer',
   'throttled',

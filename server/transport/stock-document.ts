@@ -4,7 +4,14 @@
  */
 import { asCausewayError, CausewayError } from '../../shared/errors/error.js'
 import { encodeYMessage, STEP2_PREFIX, UPDATE_PREFIX } from '../../shared/protocol/sync.js'
-import type { Acknowledgement, DeliveredBatch, Documents, Subscriber, Subscription } from '../replica/documents.js'
+import type {
+  Acknowledgement,
+  AnnouncementOutcome,
+  DeliveredBatch,
+  Documents,
+  Subscriber,
+  Subscription,
+} from '../replica/documents.js'
 import type { Audience, AudienceMember, Audiences, WireForm } from './audience.js'
 import type { Asker, Caller, Connection } from './connection.js'
 import { type StockEffect, StockSession } from './stock-session.js'
@@ -56,6 +63,8 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
   private readonly updatePrefix: Uint8Array
   private subscription: Subscription | undefined
   private audience: Audience | undefined
+  /** What became of its client's id, last. */
+  private announced: AnnouncementOutcome | undefined
   private queriedAtMs = Number.NEGATIVE_INFINITY
   private isAttached = false
   private isOver = false
@@ -106,6 +115,10 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
     return this.session.unansweredQuestions
   }
 
+  get userId(): string | undefined {
+    return this.ofCaller.userId
+  }
+
   get caller(): Caller {
     return this.ofCaller
   }
@@ -152,6 +165,18 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
     const { ofCaller, connection } = this
     const refused = this.audience!.receive(this, ofCaller, update, connection.nowMs)
     if (refused > 0) connection.metrics.count('presence-refused', refused)
+    this.announce()
+  }
+
+  /** Whoever may write here owns the client id that they write under. */
+  private announce(): void {
+    if (this.userId === undefined || !this.mayWrite) return
+    const client = this.audience!.ownIdOf(this)
+    if (client === undefined) return
+    const outcome = this.subscription!.announce(client)
+    if (outcome === this.announced) return
+    this.announced = outcome
+    if (outcome !== 'owned') this.connection.metrics.count(outcome === 'taken' ? 'id-taken' : 'id-unowned')
   }
 
   showPresent(): void {

@@ -134,6 +134,14 @@ export const ERROR_CODES = {
     close: 4409,
     exit: 1,
   },
+  'document/foreign-client': {
+    says: 'The update adds to structs of a client id that somebody else owns, which this space does not allow.',
+    retry: 'never',
+    outcome: definite,
+    http: 403,
+    close: 4403,
+    exit: 4,
+  },
   'document/gap': {
     says: 'The update refers to structs that the document does not have.',
     retry: 'later',
