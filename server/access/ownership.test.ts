@@ -38,6 +38,33 @@ describe('[SEC] an owned client id', () => {
   })
 })
 
+describe('[DU3] what others brought under an id', () => {
+  test('is doubtful for its owner, from the first of it on, until confirmed; and again when more comes', () => {
+    const ownership = new Ownership([{ client: 7, user: 'ada' }])
+    expect(ownership.doubtfulOf('ada').size).toBe(0)
+    ownership.relay(7, 5)
+    ownership.relay(7, 9)
+    expect([...ownership.doubtfulOf('ada')]).toEqual([[7, 5]])
+    expect([ownership.doubtfulOf('eve').size, ownership.doubtfulOf(undefined).size]).toEqual([0, 0])
+    ownership.confirm(7)
+    expect(ownership.doubtfulOf('ada').size).toBe(0)
+    expect(ownership.relay(7, 12)).toBe(false)
+    expect([...ownership.doubtfulOf('ada')]).toEqual([[7, 12]])
+    expect(ownership.ownerOf(7)).toEqual({ user: 'ada', relayedFrom: 5 })
+  })
+
+  test('is doubtful again after a restart, and no more when its commit failed or the id is evicted', () => {
+    const ownership = new Ownership([{ client: 7, user: 'ada', relayedFrom: 5 }], { idsPerUser: 1, idsPerDocument: 9 })
+    expect([...ownership.doubtfulOf('ada')]).toEqual([[7, 5]])
+    ownership.announce(8, 'ada')
+    expect(ownership.doubtfulOf('ada').size).toBe(0)
+    ownership.settle()
+    ownership.relay(8, 1)
+    ownership.rollBack()
+    expect(ownership.doubtfulOf('ada').size).toBe(0)
+  })
+})
+
 describe('limits', () => {
   test('[SEC] who announces without end sheds only what is theirs', () => {
     const ownership = new Ownership([{ client: 1, user: 'ada' }], { idsPerUser: 3, idsPerDocument: 100 })

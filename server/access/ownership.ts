@@ -7,7 +7,8 @@
  * is unowned, and what is owned stays owned.
  *
  * Structs that extend somebody else's id are relayed. A space may refuse them; where it does not, the clock from which
- * on they came is remembered. The state here is the accepted one: it goes back to what is durable with `rollBack`.
+ * on they came is remembered, and they are *doubtful* until their owner has shown that it holds the same: an honest relay
+ * brings what the owner wrote, a dishonest one what it did not, and only the owner can tell. The state here is the accepted one: it goes back to what is durable with `rollBack`.
  */
 import { assert } from '../../shared/base/assert.js'
 
@@ -24,7 +25,7 @@ const USER_LIMIT_CHARACTERS = 256
 
 export interface Owner {
   readonly user: string
-  /** From this clock on, structs of the id were brought by others. */
+  /** From this clock on, structs of the id were brought by others; never rises. */
   readonly relayedFrom?: number
 }
 
@@ -48,6 +49,8 @@ export class Ownership {
   /** Oldest first. */
   private readonly owners = new Map<number, Owner>()
   private readonly idsOf = new Map<string, number>()
+  /** By user: ids with structs that others brought and the user has not confirmed, and from which clock on. */
+  private readonly doubtful = new Map<string, Map<number, number>>()
   private inFlight: Undo[] = []
 
   /** `owned`: what is durable, oldest first. */
@@ -56,7 +59,10 @@ export class Ownership {
     limits: OwnershipLimits = OWNERSHIP_LIMITS,
   ) {
     this.limits = limits
-    for (const { client, ...owner } of owned) this.put(client, owner)
+    for (const { client, ...owner } of owned) {
+      this.put(client, owner)
+      if (owner.relayedFrom !== undefined) this.doubt(client, owner)
+    }
   }
 
   get size(): number {
@@ -98,10 +104,24 @@ export class Ownership {
   relay(client: number, from: number): boolean {
     const owner = this.owners.get(client)
     assert(owner, `client id ${client} has no owner`)
+    this.doubt(client, { ...owner, relayedFrom: from })
     if (owner.relayedFrom !== undefined && owner.relayedFrom <= from) return false
     this.owners.set(client, { ...owner, relayedFrom: from })
     this.inFlight.push({ client, before: owner, evicted: undefined })
     return true
+  }
+
+  /** Of the ids that a user owns, those under which others have written, and from which clocks on, until it is confirmed. */
+  doubtfulOf(user: string | undefined): ReadonlyMap<number, number> {
+    return (user === undefined ? undefined : this.doubtful.get(user)) ?? NOTHING
+  }
+
+  /** Its owner holds what others brought under this id. */
+  confirm(client: number): void {
+    const { user } = this.owners.get(client)!
+    const ids = this.doubtful.get(user)
+    ids?.delete(client)
+    if (ids?.size === 0) this.doubtful.delete(user)
   }
 
   /** The oldest change in flight is durable. */
@@ -114,7 +134,10 @@ export class Ownership {
   rollBack(): void {
     for (const { client, before, evicted } of this.inFlight.toReversed()) {
       if (before === undefined) this.remove(client)
-      else this.owners.set(client, before)
+      else {
+        this.owners.set(client, before)
+        if (before.relayedFrom === undefined) this.confirm(client)
+      }
       if (evicted !== undefined) this.put(...evicted)
     }
     this.inFlight = []
@@ -125,7 +148,17 @@ export class Ownership {
     this.idsOf.set(owner.user, (this.idsOf.get(owner.user) ?? 0) + 1)
   }
 
+  private doubt(client: number, { user, relayedFrom = 0 }: Owner): void {
+    let ids = this.doubtful.get(user)
+    if (ids === undefined) {
+      ids = new Map()
+      this.doubtful.set(user, ids)
+    }
+    ids.set(client, Math.min(relayedFrom, ids.get(client) ?? relayedFrom))
+  }
+
   private remove(client: number): void {
+    this.confirm(client)
     const { user } = this.owners.get(client)!
     this.owners.delete(client)
     const left = this.idsOf.get(user)! - 1
@@ -138,6 +171,8 @@ export class Ownership {
     return undefined
   }
 }
+
+const NOTHING: ReadonlyMap<number, number> = new Map()
 
 /** What is stored must come back as it was: half of a surrogate pair would not. */
 function canOwn(user: string): boolean {

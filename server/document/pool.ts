@@ -58,9 +58,14 @@ export class DocumentWorkers extends WorkerPool<DocumentTasks> {
     })
   }
 
-  /** Whether `update` holds the same content as the document for the known ids of `overlaps`. */
-  agrees(state: DocumentState, update: Uint8Array, overlaps: readonly ClockRange[]): Promise<boolean> {
-    return this.run('agrees', state, update, overlaps)
+  /** Whether `update` holds the same content as the document for the known ids of `overlaps` (`contentAgrees`). */
+  agrees(
+    state: DocumentState,
+    update: Uint8Array,
+    overlaps: readonly ClockRange[],
+    doubtfulFrom: ReadonlyMap<number, number>,
+  ): Promise<boolean> {
+    return this.run('agrees', state, update, overlaps, doubtfulFrom)
   }
 
   /** One canonical update for the whole state, verified (see `compact`). Rejects with `document/uncompactable`: keep the state as it is. */

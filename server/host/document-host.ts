@@ -246,7 +246,8 @@ export class DocumentHost implements Documents, SubscriptionHost {
     }
     const owner = ownership.ownerOf(client)
     if (owner === undefined) return 'unowned'
-    return owner.user === userId ? 'owned' : 'taken'
+    if (owner.user !== userId) return 'taken'
+    return ownership.doubtfulOf(userId).has(client) ? 'relayed' : 'owned'
   }
 
   diff(entry: Entry, stateVector: Uint8Array): Uint8Array | Promise<Uint8Array> {
@@ -401,11 +402,13 @@ export class DocumentHost implements Documents, SubscriptionHost {
   }
 
   private async compareContent(effect: Extract<ReplicaEffect<HostSource>, { type: 'compare-content' }>): Promise<void> {
-    const { document, lane, check, update, overlaps } = effect
+    const { document, lane, check, update, overlaps, doubtfulFrom } = effect
     let verdict: 'agrees' | 'differs' | CausewayError
     try {
       const content = { snapshot: undefined, tail: document.acceptedContent }
-      const agrees = await this.waiting('content-check', () => this.workers.agrees(content, update, overlaps))
+      const agrees = await this.waiting('content-check', () =>
+        this.workers.agrees(content, update, overlaps, doubtfulFrom),
+      )
       verdict = agrees ? 'agrees' : 'differs'
     } catch (error) {
       this.onFailure('document/content-check-failed', error)

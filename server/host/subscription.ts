@@ -59,6 +59,10 @@ export class HostSubscription implements Subscription, Lane {
     return this.open().stateVector
   }
 
+  question(): Uint8Array {
+    return this.open().questionTo(this.subscriber.userId)
+  }
+
   diff(stateVector: Uint8Array): Uint8Array | Promise<Uint8Array> {
     this.open()
     return this.host.diff(this.entry, stateVector)

@@ -23,10 +23,11 @@ export interface Acknowledgement {
 }
 
 /**
- * What became of an id that a client announced as its own. `owned`: it is its user's. `taken`: it is somebody else's, and
+ * What became of an id that a client announced as its own. `owned`: it is its user's. `relayed`: the same, and others have
+ * written under it: the client should be asked, with `question`, what it holds there. `taken`: it is somebody else's, and
  * stays so. `unowned`: there was no room, or no time; to be announced again with the next sign of presence.
  */
-export type AnnouncementOutcome = 'owned' | 'taken' | 'unowned'
+export type AnnouncementOutcome = 'owned' | 'relayed' | 'taken' | 'unowned'
 
 /** One connection's interest in one document. Called in delivery order; `deliver` precedes the acknowledgements of the same commit. */
 export interface Subscriber {
@@ -36,7 +37,10 @@ export interface Subscriber {
   attached(): void
   deliver(batch: DeliveredBatch): void
   acknowledge(request: number, acknowledgement: Acknowledgement): void
-  /** Nothing of this request was stored (or, for an `indefinite` code, nobody knows). `document/gap` carries `details.stateVector` (base64url). */
+  /**
+   * Nothing of this request was stored (or, for an `indefinite` code, nobody knows). `document/gap` carries
+   * `details.stateVector` (base64url), and `details.relayed` where it is to be asked for with `question`.
+   */
   refuse(request: number, error: CausewayError): void
   /** Writes work again after a failure: a step1 should be sent, so that the client offers what was refused. */
   resync(): void
@@ -48,6 +52,8 @@ export interface Subscription {
   readonly document: string
   /** Durable state vector, encoded as Yjs does. */
   stateVector(): Uint8Array
+  /** The same, lowered to where others have begun to write under ids of the subscriber's user: asks for it all again. */
+  question(): Uint8Array
   /**
    * A Yjs v1 update with what the durable document holds beyond `stateVector` (Yjs encoding; throws
    * `protocol/bad-message`), its whole delete set included. A promise where a worker must compute it: what is delivered

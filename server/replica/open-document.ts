@@ -128,6 +128,17 @@ export class OpenDocument {
     return this.encodedClocksText
   }
 
+  /** What to ask a client of this user with: from where others have written under the user's ids, all is wanted again. */
+  questionTo(user: string | undefined): Uint8Array {
+    const doubtful = this.ownership.doubtfulOf(user)
+    return doubtful.size === 0 ? this.stateVector : this.known.clocks.loweredTo(doubtful).encode()
+  }
+
+  /** The same as text, see `stateVectorText`. */
+  questionTextTo(user: string | undefined): string {
+    return toBase64Url(this.questionTo(user))
+  }
+
   /** As `bytes`, with what is in flight. */
   get acceptedBytes(): number {
     return this.bytes + this.inFlightBytes

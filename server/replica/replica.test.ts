@@ -199,6 +199,66 @@ describe('[SEC] owned client ids', () => {
     expect(world.replica.document('d')!.ownership.ownerOf(1)).toEqual({ user: 'ada', relayedFrom: 1 })
   })
 
+  describe('[DU3] under which others have written', () => {
+    /** Ada has written "ada" and gone; somebody has added `forged` under her id. */
+    function relayed(forged: (ada: ReturnType<typeof client>) => Uint8Array) {
+      const world = new World().open('d')
+      world.announce(1, 'ada')
+      const ada = client(1)
+      world.send(ada.insert(0, 'ada'), { from: user('ada') })
+      const copy = client(1)
+      Y.applyUpdate(copy.doc, Y.encodeStateAsUpdate(ada.doc))
+      copy.doc.clientID = 1
+      world.send(forged(copy), { from: user('eve') })
+      world.commitAll()
+      return { world, ada, from: user('ada') }
+    }
+    const agree = (world: World, effects: readonly ReplicaEffect<TestSource>[]) => {
+      const { lane, check } = checkOf(effects)
+      return world.step({ type: 'content-compared', document: 'd', lane, check, verdict: 'agrees', nowMs: 1_000 })
+    }
+    const question = (world: World): number | undefined =>
+      Y.decodeStateVector(world.replica.document('d')!.questionTo('ada')).get(1)
+
+    test('its owner goes on only by showing what it stands on', () => {
+      const { world, ada, from } = relayed((copy) => copy.insert(3, 'EVE'))
+      ada.insert(3, 'while away')
+      expect(question(world)).toBe(3)
+      const known = world.replica.document('d')!.stateVector
+      const sent = world.send(Y.encodeStateAsUpdate(ada.doc, known), { from, kind: 'step2' })
+      expect(sent).toMatchObject([{ type: 'refuse', error: { code: 'document/gap', details: { relayed: true } } }])
+      const asked = world.replica.document('d')!.questionTo('ada')
+      const shown = world.send(Y.encodeStateAsUpdate(ada.doc, asked), { from, kind: 'step2' })
+      expect(checkOf(shown)).toMatchObject({ overlaps: [[1, 3, 6]], doubtfulFrom: new Map([[1, 3]]) })
+    })
+
+    test('what it confirms is no more in doubt', () => {
+      const { world, ada, from } = relayed((copy) => copy.insert(3, 'EVE'))
+      ada.insert(3, 'EVE and more')
+      const asked = world.replica.document('d')!.questionTo('ada')
+      const again = world.send(Y.encodeStateAsUpdate(ada.doc, asked), { from, kind: 'step2' })
+      expect(types(agree(world, again))).toEqual(['append'])
+      expect(question(world)).toBe(6)
+      expect(types(world.send(ada.insert(0, 'x'), { from }))).toEqual(['append'])
+    })
+
+    test('a part of it confirms nothing', () => {
+      const { world, ada, from } = relayed((copy) => copy.insert(3, 'EVE'))
+      ada.insert(3, 'E')
+      agree(world, world.send(Y.encodeStateAsUpdate(ada.doc), { from, kind: 'step2' }))
+      expect(question(world)).toBe(3)
+    })
+
+    test('nobody else is asked, and others go on as they did', () => {
+      const { world } = relayed((copy) => copy.insert(3, 'EVE'))
+      const document = world.replica.document('d')!
+      expect(document.questionTo('eve')).toBe(document.stateVector)
+      expect(document.questionTo(undefined)).toBe(document.stateVector)
+      expect(types(world.send(client(2).insert(0, 'e'), { from: user('eve') }))).toEqual(['append'])
+      expect(types(world.send(client(3).insert(0, 'a'), { from: user('ada') }))).toEqual(['append'])
+    })
+  })
+
   test('[DU1] a failed commit takes back who owns what, and the id may be announced again', () => {
     const world = new World().open('d')
     world.announce(1, 'ada')

@@ -130,7 +130,9 @@ export type ReplicaEffect<S extends Source> =
       readonly lane: object
       readonly check: number
       readonly update: Uint8Array
-      readonly overlaps: readonly (readonly [client: number, from: number, to: number])[]
+      readonly overlaps: readonly ClockRange[]
+      /** Ids of the sender's user under which others have written from these clocks on: see `contentAgrees`. */
+      readonly doubtfulFrom: ReadonlyMap<number, number>
     }
   /** Fold the snapshot and the first `tailCount` updates after it into a new snapshot. */
   | { readonly type: 'compact'; readonly document: OpenDocument; readonly tailCount: number }
@@ -444,9 +446,16 @@ export class Replica<S extends Source> {
       const details = { document: document.name, client: relayed[0]![0] }
       return { type: 'refused', error: new CausewayError('document/foreign-client', details) }
     }
+    const doubtful = document.ownership.doubtfulOf(source.userId)
+    if (doubtful.size > 0 && hidesRelayed(result, doubtful)) {
+      const stateVector = document.questionTextTo(source.userId)
+      const details = { document: document.name, stateVector, relayed: true }
+      return { type: 'refused', error: new CausewayError('document/gap', details) }
+    }
     if (result.overlaps.length > 0 && !covers(equal, result.overlaps)) {
       return { type: 'compare', overlaps: result.overlaps }
     }
+    if (doubtful.size > 0) confirm(document, result.overlaps, doubtful)
     if (result.type === 'nothing-new') return { type: 'nothing-new', leftover: result.leftover }
     if (result.clocks.length > 0 && document.acceptedBytes + result.update.length > this.limits.documentBytes) {
       const details = { document: document.name, limitBytes: this.limits.documentBytes }
@@ -583,7 +592,17 @@ export class Replica<S extends Source> {
     const check = ++this.lastCheck
     lanes.set(source.lane, { check, queue: [{ source, parts }], bytes, asked: overlaps })
     this.checkingBytes += bytes
-    effects.push({ type: 'compare-content', document, lane: source.lane, check, update: part.update, overlaps })
+    // A copy: it may have changed when the worker gets it.
+    const doubtfulFrom = new Map(document.ownership.doubtfulOf(source.userId))
+    effects.push({
+      type: 'compare-content',
+      document,
+      lane: source.lane,
+      check,
+      update: part.update,
+      overlaps,
+      doubtfulFrom,
+    })
   }
 
   private resume(
@@ -715,6 +734,32 @@ function foreignOf({ ownership }: OpenDocument, { clocks }: NewUpdate, { userId 
     if (ownership.isForeign(client, userId)) return clocks.filter(([id]) => ownership.isForeign(id, userId))
   }
   return NO_RANGES
+}
+
+/**
+ * An owner who goes on where others have written under its id must show what it stands on, or an edit on top of what it
+ * never wrote would pass for its own. Asked from there, it sends both.
+ */
+function hidesRelayed(result: Exclude<Checked, { type: 'gap' }>, doubtful: ReadonlyMap<number, number>): boolean {
+  if (result.type !== 'new') return false
+  return result.clocks.some(([client, from]) => {
+    const since = doubtful.get(client)
+    return since !== undefined && !showsAll(result.overlaps, client, since, from)
+  })
+}
+
+/** The content of `overlaps` agrees: where that is all that others wrote under an id, it is the owner's. */
+function confirm(document: OpenDocument, overlaps: readonly ClockRange[], doubtful: ReadonlyMap<number, number>): void {
+  for (const [client, since] of [...doubtful]) {
+    if (showsAll(overlaps, client, since, document.accepted.clocks.get(client))) document.ownership.confirm(client)
+  }
+}
+
+/** Overlaps of one client follow each other; they may lie apart where the sender lacks a range. */
+function showsAll(overlaps: readonly ClockRange[], client: number, from: number, to: number): boolean {
+  let seen = from
+  for (const [id, start, end] of overlaps) if (id === client && start <= seen) seen = Math.max(seen, end)
+  return seen >= to
 }
 
 /** The update's bytes may be a view of a socket's receive buffer, which must not be kept alive for a few bytes. */

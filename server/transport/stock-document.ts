@@ -64,6 +64,7 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
   private subscription: Subscription | undefined
   private audience: Audience | undefined
   /** What became of its client's id, last. */
+  private asksForRelayed = false
   private announced: AnnouncementOutcome | undefined
   private queriedAtMs = Number.NEGATIVE_INFINITY
   private isAttached = false
@@ -113,6 +114,12 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
     for (const asker of [this, this.questioner, this.presenter]) this.connection.forget(asker)
     this.connection.requestsEnd(this.session.inFlight)
     return this.session.unansweredQuestions
+  }
+
+  /** Others have written under the client's id: what it has there itself decides whether that is its own. */
+  private askForRelayed(): void {
+    this.asksForRelayed = true
+    this.perform(this.session.asksAgain())
   }
 
   get userId(): string | undefined {
@@ -175,8 +182,12 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
     if (client === undefined) return
     const outcome = this.subscription!.announce(client)
     if (outcome === this.announced) return
+    const isFirst = this.announced === undefined
     this.announced = outcome
-    if (outcome !== 'owned') this.connection.metrics.count(outcome === 'taken' ? 'id-taken' : 'id-unowned')
+    if (outcome === 'relayed') {
+      // Only when it comes: what others write while it is here meets its own edits.
+      if (isFirst) this.askForRelayed()
+    } else if (outcome !== 'owned') this.connection.metrics.count(outcome === 'taken' ? 'id-taken' : 'id-unowned')
   }
 
   showPresent(): void {
@@ -229,6 +240,7 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
   refuse(request: number, error: CausewayError): void {
     if (this.isOver) return
     this.connection.metrics.count('update-refused')
+    if (error.details['relayed'] === true) this.asksForRelayed = true
     const { inFlight } = this.session
     this.settle(inFlight, this.session.refused(request, error))
   }
@@ -303,6 +315,9 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
         case 'ask':
           this.ask()
           break
+        case 'lose':
+          this.protocol.lost(effect.error)
+          break
         case 'close':
           this.connection.failed(effect.error)
           break
@@ -317,7 +332,8 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
 
   private sendStep1(): void {
     if (this.isOver) return
-    const stateVector = this.subscription!.stateVector()
+    const subscription = this.subscription!
+    const stateVector = this.asksForRelayed ? subscription.question() : subscription.stateVector()
     this.connection.answer([frameMessage(this.form.prefix, encodeYMessage({ type: 'step1', stateVector }))])
     if (--this.questions > 0) this.connection.ask(this.questioner)
   }

@@ -28,6 +28,8 @@ export type StockEffect =
   | { readonly type: 'echo'; readonly update: Uint8Array }
   /** Send a step1 with the durable state vector. */
   | { readonly type: 'ask' }
+  /** What the client shows is not what is stored, and no acknowledgement is left to withhold. */
+  | { readonly type: 'lose'; readonly error: CausewayError }
   /** The connection cannot go on: by a new one the client offers again what it has. */
   | { readonly type: 'close'; readonly error: CausewayError }
 
@@ -89,6 +91,11 @@ export class StockSession {
     return true
   }
 
+  /** The client is to be asked once more, whatever it answers to what it was asked before. */
+  asksAgain(): readonly StockEffect[] {
+    return this.questions.length >= QUESTIONS_LIMIT ? NOTHING : [this.ask()]
+  }
+
   /** An edit or a step2 arrived: the number under which it is to be offered to the document. */
   received(kind: 'update' | 'step2'): number {
     const number = this.first + this.inFlight
@@ -131,6 +138,9 @@ export class StockSession {
       case 'storage/full':
       case 'storage/read-only':
         return this.withhold(number, request, false)
+      case 'document/equivocation':
+        if (!request.isAnswer) return this.settle(number, request, refusals(request.owes, error))
+        return this.settle(number, request, [...refusals(request.owes, error), { type: 'lose', error }])
       default:
         if (error.info.retry !== 'never') return [{ type: 'close', error }]
         return this.settle(number, request, refusals(request.owes, error))

@@ -80,6 +80,7 @@ export class MemoryDocuments implements Documents {
     return {
       document: name,
       stateVector: () => Y.encodeStateVector(kept.durable),
+      question: () => Y.encodeStateVector(kept.durable),
       diff: (stateVector) => {
         const diff = diffOf(kept.durable, stateVector)
         if (this.options.diffs === 'at once') return diff

@@ -54,8 +54,14 @@ async function read(document: string): Promise<Y.Doc> {
   return doc
 }
 
-/** A stock client of Ada, with some text of hers in the document, and its way to leave. */
-const providers: readonly { readonly name: string; open(document: string, doc: Y.Doc): () => void }[] = [
+interface Client {
+  /** Resolves when its user is told that what it shows is not what is stored; to the words or code that say so. */
+  readonly told: Promise<unknown>
+  leave(): void
+}
+
+/** Stock clients of Ada. */
+const providers: readonly { readonly name: string; open(document: string, doc: Y.Doc): Client }[] = [
   {
     name: 'y-websocket',
     open(document, doc) {
@@ -64,7 +70,17 @@ const providers: readonly { readonly name: string; open(document: string, doc: Y
         params: { token: tokenOf('ada') },
         disableBc: true,
       })
-      return () => provider.destroy()
+      const told = new Promise((resolve) => {
+        provider.on('connection-close', (event) => {
+          if (event?.code === 4409) resolve('The update holds other content for structs that the document already has.')
+        })
+      })
+      const leave = (): void => {
+        // It says goodbye under the id that the document has now, which is another one once somebody has used it.
+        doc.clientID = provider.awareness.clientID
+        provider.destroy()
+      }
+      return { told, leave }
     },
   },
   {
@@ -78,10 +94,16 @@ const providers: readonly { readonly name: string; open(document: string, doc: Y
         document: doc,
         token: tokenOf('ada'),
       })
+      const told = new Promise((resolve) =>
+        provider.on('close', ({ event }: { event: { reason: string } }) => resolve(event.reason)),
+      )
       provider.attach()
-      return () => {
-        provider.destroy()
-        websocketProvider.destroy()
+      return {
+        told,
+        leave: () => {
+          provider.destroy()
+          websocketProvider.destroy()
+        },
       }
     },
   },
@@ -89,7 +111,7 @@ const providers: readonly { readonly name: string; open(document: string, doc: Y
 
 async function writtenByAda(provider: (typeof providers)[number], document: string): Promise<Y.Doc> {
   const doc = new Y.Doc()
-  const leave = provider.open(document, doc)
+  const { leave } = provider.open(document, doc)
   doc.getText('t').insert(0, 'by ada')
   await vi.waitFor(async () => expect((await read(document)).getText('t').toString()).toBe('by ada'), {
     timeout: 20_000,
@@ -124,6 +146,85 @@ test.each(providers)(
     expect(await post(document, forgeries(clientID)[0]!, 'ada')).toEqual({ status: 200 })
   },
 )
+
+const ways = providers.flatMap((provider) =>
+  [
+    { name: 'text', at: 0 },
+    { name: 'collected structs', at: 1 },
+  ].map((forgery) => ({ ...forgery, provider, by: provider.name })),
+)
+
+test.each(ways)(
+  '[DU3] $by: $name under the id of its user who is away: it is told when it comes back',
+  async ({ name, at, provider }) => {
+    const document = `open/away/${provider.name}/${name}`
+    const doc = await writtenByAda(provider, document)
+    doc.getText('t').insert(0, 'while away, ')
+    expect(await post(document, forgeries(doc.clientID)[at]!, 'eve')).toEqual({ status: 200 })
+    // Longer than a document stays open that nobody uses, as far as it can tell.
+    await replica.end('SIGKILL')
+    await start()
+    const back = provider.open(document, doc)
+    expect(await back.told).toBe('The update holds other content for structs that the document already has.')
+    back.leave()
+  },
+)
+
+test.each(providers)(
+  '[DU3] $name: what an honest hop brought under the id of its user is confirmed by its return',
+  async (provider) => {
+    const document = `open/hop/${provider.name}`
+    const doc = await writtenByAda(provider, document)
+    const before = Y.encodeStateVector(doc)
+    doc.getText('t').insert(0, 'while away, ')
+    expect(await post(document, Y.encodeStateAsUpdate(doc, before), 'bob')).toEqual({ status: 200 })
+    doc.getText('t').insert(0, 'and more, ')
+    const back = provider.open(document, doc)
+    await vi.waitFor(
+      async () => expect((await read(document)).getText('t').toString()).toBe('and more, while away, by ada'),
+      {
+        timeout: 20_000,
+      },
+    )
+    doc.getText('t').insert(0, 'on and on, ')
+    await vi.waitFor(
+      async () => expect((await read(document)).getText('t').toString()).toMatch(/^on and on, and more/),
+      {
+        timeout: 20_000,
+      },
+    )
+    back.leave()
+  },
+)
+
+test('[DU3] an edit that crosses collected structs under its own id is refused, and its author told', async () => {
+  const document = 'open/crossing'
+  const doc = await writtenByAda(providers[0]!, document)
+  expect(await post(document, forgeries(doc.clientID)[1]!, 'eve')).toEqual({ status: 200 })
+  const before = Y.encodeStateVector(doc)
+  doc.getText('t').insert(0, 'mine, ')
+  const ada = await Stranger.at(`${replica.url}/y/${document}?token=${tokenOf('ada')}`)
+  ada.sayY({ type: 'update', update: Y.encodeStateAsUpdate(doc, before) })
+  await ada.over()
+  expect(ada.closed).toEqual({ close: 4409, code: 'document/equivocation' })
+})
+
+test('[DU3] an owner who shows no presence is asked what it stands on before its edit is taken', async () => {
+  const document = 'open/silent'
+  const doc = await writtenByAda(providers[0]!, document)
+  expect(await post(document, forgeries(doc.clientID)[0]!, 'eve')).toEqual({ status: 200 })
+  doc.getText('t').insert(6, 'a text that is longer')
+  const ada = await Stranger.at(`${replica.url}/y/${document}?token=${tokenOf('ada')}`)
+  const questions = () => ada.y.flatMap((message) => (message.type === 'step1' ? [message.stateVector] : []))
+  for (let asked = 1; asked <= 2; asked++) {
+    await ada.until(() => questions().length >= asked)
+    ada.sayY({ type: 'step2', update: Y.encodeStateAsUpdate(doc, questions()[asked - 1]) })
+  }
+  await ada.over()
+  expect(questions().map((vector) => Y.decodeStateVector(vector).get(doc.clientID))).toEqual([12, 6])
+  expect(ada.closed).toEqual({ close: 4409, code: 'document/equivocation' })
+  expect((await read(document)).getText('t').toString()).toBe('by adaFORGED')
+})
 
 test('where relay is allowed, others bring structs of an owned id', async () => {
   const document = 'open/relayed'
