@@ -38,7 +38,7 @@ const STACK_MB = 8
 
 /**
  * Documents in worker threads. Each method may reject with the errors of `WorkerPool.run` (`document/busy`,
- * `document/too-expensive`, `internal/failure`, `cell/draining`) besides its own. Bytes handed in stay the caller's;
+ * `document/too-slow`, `document/too-expensive`, `internal/failure`, `cell/draining`) besides its own. Bytes handed in stay the caller's;
  * bytes handed out are the caller's.
  */
 export class DocumentWorkers extends WorkerPool<DocumentTasks> {

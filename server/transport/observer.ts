@@ -6,6 +6,7 @@ export const TRANSPORT_EVENTS = [
   'authentication-refused',
   'bad-message',
   'update-refused',
+  'update-late',
   'presence-refused',
   'id-taken',
   'id-unowned',

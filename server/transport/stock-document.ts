@@ -63,6 +63,8 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
   private readonly updatePrefix: Uint8Array
   private subscription: Subscription | undefined
   private audience: Audience | undefined
+  /** Requests in flight that a tick was the first to see: all whose number is below `before`, and not below the one before it. */
+  private readonly arrivals: { readonly before: number; readonly seenAtMs: number }[] = []
   /** What became of its client's id, last. */
   private asksForRelayed = false
   private announced: AnnouncementOutcome | undefined
@@ -210,6 +212,24 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
   /** Sends our state vector when a connection opens, to be answered by a step2 that the client counts. */
   openQuestion(): void {
     if (this.session.opened()) this.ask()
+  }
+
+  /**
+   * Ends the connection where an update has waited too long. It may or may not be stored then, and a new connection finds
+   * out: both sides say what they have.
+   */
+  tick(): void {
+    if (!this.connection.isOpen) return
+    const { firstInFlight, inFlight } = this.session
+    const { nowMs, limits, metrics } = this.connection
+    const next = firstInFlight + inFlight
+    // When requests came is known to a tick, and only of those that are still there at one.
+    if (next > (this.arrivals.at(-1)?.before ?? firstInFlight)) this.arrivals.push({ before: next, seenAtMs: nowMs })
+    while (this.arrivals.length > 0 && this.arrivals[0]!.before <= firstInFlight) this.arrivals.shift()
+    const waitedMs = nowMs - (this.arrivals[0]?.seenAtMs ?? nowMs)
+    if (waitedMs < limits.outcomeMs) return
+    metrics.count('update-late')
+    this.connection.failed(new CausewayError('storage/slow', { document: this.document, waitedMs }))
   }
 
   // --- from the document

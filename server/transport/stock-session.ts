@@ -76,6 +76,11 @@ export class StockSession {
     return this.requests.length - this.head
   }
 
+  /** The number of the first request without an outcome, or behind one; one more than the last where there is none. */
+  get firstInFlight(): number {
+    return this.first
+  }
+
   /** How many step1s the client has not answered; it may do so under the next session of the same address. */
   get unansweredQuestions(): number {
     return this.questions.length + this.strays

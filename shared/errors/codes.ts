@@ -159,7 +159,7 @@ export const ERROR_CODES = {
     exit: 1,
   },
   'document/too-expensive': {
-    says: 'Work on this document exceeded its budget of time or memory.',
+    says: 'Work on this document exceeded its budget of size or memory.',
     retry: 'never',
     outcome: definite,
     http: 413,
@@ -173,6 +173,14 @@ export const ERROR_CODES = {
     http: 413,
     close: 4413,
     exit: 1,
+  },
+  'document/too-slow': {
+    says: 'Work on this document took longer than it may; a machine with less to do may do it in time.',
+    retry: 'later',
+    outcome: definite,
+    http: 503,
+    close: 1013,
+    exit: 3,
   },
   'document/unavailable': {
     says: 'The document cannot be read from storage.',
@@ -319,7 +327,7 @@ export const ERROR_CODES = {
     exit: 5,
   },
   'storage/slow': {
-    says: 'The disk did not answer in time; what was asked for may or may not be stored.',
+    says: 'The outcome did not come in time; what was asked for may or may not be stored.',
     retry: 'later',
     outcome: indefinite,
     http: 503,
