@@ -6,6 +6,7 @@ import { assert } from '../../shared/base/assert.js'
 import { CausewayError } from '../../shared/errors/error.js'
 import { checkUpdate } from '../../shared/update/check.js'
 import { KnownState } from '../../shared/update/known-state.js'
+import { STORED_UPDATE_LIMITS } from '../../shared/update/limits.js'
 import { parseUpdate } from '../../shared/update/parse.js'
 import type { LoadedDocument, OpenDocument } from '../replica/open-document.js'
 import type { Opening, StoredDocument, StoredOwner } from '../storage/stored-document.js'
@@ -156,7 +157,7 @@ async function fromStored(stored: StoredDocument, owned: readonly StoredOwner[])
   const known = snapshot ? KnownState.decode(snapshot.known) : new KnownState()
   for (const [index, { position, update }] of stored.tail.entries()) {
     if ((index + 1) % PARSE_SLICE === 0) await new Promise((resolve) => setImmediate(resolve))
-    const checked = checkUpdate(parseUpdate(update), known, 'update')
+    const checked = checkUpdate(parseUpdate(update, STORED_UPDATE_LIMITS), known, 'update', STORED_UPDATE_LIMITS)
     // What deletes may say nothing new here: a compaction knows that what lies in a deleted type is deleted with it.
     if (checked.type === 'gap') throw new CausewayError('document/unavailable', { document: name, position })
     known.add(checked)

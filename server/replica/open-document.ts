@@ -165,9 +165,10 @@ export class OpenDocument {
   /** The oldest op in flight is on disk: its update becomes durable. `settle` comes behind the last op of a commit. */
   commit(dot: Dot, position: number, added: NewUpdate, nowMs: number): DeliveredUpdate {
     assert(this.hasInFlight, 'commit without an op in flight')
-    const { clocks, places, deletes } = added
+    const { clocks, places, roots, deletes } = added
     for (const [client, , to] of clocks) this.known.clocks.advance(client, to)
     this.known.places.addAll(places)
+    this.known.roots.addAll(roots)
     for (const range of deletes) this.committedDeletes.push(range)
     if (clocks.length > 0) {
       this.encodedClocks = undefined

@@ -271,6 +271,39 @@ describe('[SEC] owned client ids', () => {
   })
 })
 
+describe('[SEC] the roots of a document', () => {
+  const named = (id: number, name: string): Uint8Array => {
+    const doc = new Y.Doc()
+    doc.clientID = id
+    doc.getText(name).insert(0, 'x')
+    return Y.encodeStateAsUpdate(doc)
+  }
+
+  test('are bounded all together, in flight and durable; those that are there may go on', () => {
+    const world = new World({ limits: { documentRoots: 3 } }).open('d')
+    expect(refusals(world.send(named(1, 'a')))).toEqual([])
+    world.commitAll()
+    expect([named(2, 'b'), named(3, 'c')].flatMap((update) => refusals(world.send(update)))).toEqual([])
+    expect(refusals(world.send(named(4, 'd')))).toEqual(['document/too-large'])
+    expect(refusals(world.send(named(5, 'b')))).toEqual([])
+    world.step({ type: 'commit-failed', error: new CausewayError('storage/full') })
+    world.step({ type: 'writable-again' })
+    expect(refusals(world.send(named(4, 'd')))).toEqual([])
+    world.commitAll()
+    expect(refusals(world.send(Y.mergeUpdates([named(6, 'e'), named(7, 'f')])))).toEqual(['document/too-large'])
+    expect(refusals(world.send(named(6, 'e')))).toEqual([])
+  })
+
+  test('are bounded by their names, too', () => {
+    const world = new World({ limits: { documentRootNames: 10 } }).open('d')
+    expect(refusals(world.send(named(1, 'seven..')))).toEqual([])
+    expect(refusals(world.send(named(2, 'four')))).toEqual(['document/too-large'])
+    expect(refusals(world.send(named(3, 'two')))).toEqual([])
+    world.commitAll()
+    expect(refusals(world.send(named(4, 'x')))).toEqual(['document/too-large'])
+  })
+})
+
 describe('persist before show', () => {
   test('[DU1] an update is appended at once, delivered and acknowledged only when committed', () => {
     const world = new World().open('d')

@@ -30,6 +30,9 @@ export interface ReplicaLimits {
   readonly documentBytes: number
   /** Clients whose structs one document takes: each counts in every state vector, and in every edit of its readers. */
   readonly documentClients: number
+  /** Root types of one document, and the UTF-16 units of their names together. */
+  readonly documentRoots: number
+  readonly documentRootNames: number
   /** Bytes of updates in flight to the disk, all documents, and requests that wait for them: small ones cost more than their bytes. */
   readonly inFlightBytes: number
   readonly inFlightRequests: number
@@ -50,6 +53,8 @@ export interface ReplicaLimits {
 export const DEFAULT_REPLICA_LIMITS: ReplicaLimits = {
   documentBytes: 64 * 1024 * 1024,
   documentClients: 200_000,
+  documentRoots: 10_000,
+  documentRootNames: 1024 * 1024,
   inFlightBytes: 64 * 1024 * 1024,
   inFlightRequests: 200_000,
   waitingPerLane: 10_000,
@@ -465,6 +470,10 @@ export class Replica<S extends Source> {
       const details = { document: document.name, limitClients: this.limits.documentClients }
       return { type: 'refused', error: new CausewayError('document/too-large', details) }
     }
+    if (this.hasTooManyRoots(document, result)) {
+      const details = { document: document.name, limitRoots: this.limits.documentRoots }
+      return { type: 'refused', error: new CausewayError('document/too-large', details) }
+    }
     if (this.inFlightBytes + result.update.length > this.limits.inFlightBytes) {
       return { type: 'refused', error: new CausewayError('document/busy', { document: document.name }) }
     }
@@ -478,6 +487,17 @@ export class Replica<S extends Source> {
     if (document.clientsAtMost + clocks.length <= limit) return false
     const added = clocks.filter(([, from]) => from === 0).length
     return added > 0 && document.countClients() + added > limit
+  }
+
+  /** Those that are there may go on. */
+  private hasTooManyRoots({ accepted }: OpenDocument, { roots }: NewUpdate): boolean {
+    if (roots.length === 0) return false
+    const { documentRoots, documentRootNames } = this.limits
+    const known = accepted.roots
+    const added = roots.filter((name) => !known.has(name))
+    if (added.length === 0) return false
+    const length = added.reduce((sum, name) => sum + name.length, known.length)
+    return known.size + added.length > documentRoots || length > documentRootNames
   }
 
   private accept(
