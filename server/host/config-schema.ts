@@ -47,6 +47,9 @@ const auth = z.strictObject({
 const limits = z.strictObject({
   connections: count(1, 1_000_000, 20_000).describe('Open WebSocket connections of this replica.'),
   documentsPerConnection: count(1, 1_000_000, 1_000).describe('Documents open on one connection.'),
+  httpConnections: count(1, 1_000_000, 10_000).describe('Open connections of this replica that are no WebSockets.'),
+  newDocumentsPerUser: count(1, 1_000_000_000, 20_000).describe('New documents of one user per hour, and at once.'),
+  newDocumentsPerSpace: count(1, 1_000_000_000, 200_000).describe('New documents of one space per hour, and at once.'),
   updateBytes: count(1024, 256 * MIB, 16 * MIB).describe('Size of one update, and so of one message.'),
   documentBytes: count(1024, 1024 * MIB, 64 * MIB).describe('Size of one document.'),
   requestBytes: count(1024, 256 * MIB, 8 * MIB).describe('Size of a JSON request body.'),

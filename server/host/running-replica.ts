@@ -13,6 +13,7 @@ import { createAuthenticator, isOpenAccess } from '../access/authenticator.js'
 import { createOriginPolicy } from '../access/origin.js'
 import { DocumentWorkers } from '../document/pool.js'
 import type { HttpApi } from '../http/api.js'
+import { limitPlainConnections } from '../http/plain-connections.js'
 import { HTTP_SERVER_OPTIONS, STALL_MS } from '../http/server-options.js'
 import { Replica } from '../replica/replica.js'
 import type { TransportLog } from '../transport/observer.js'
@@ -58,6 +59,7 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
     latestHlc: recovered.latestHlc,
     limits: { documentBytes: config.limits.documentBytes },
     deniesRelay: (document) => deniesRelay(config, document),
+    newDocuments: { perUser: config.limits.newDocumentsPerUser, perSpace: config.limits.newDocumentsPerSpace },
   })
   const workers = new DocumentWorkers({ threads: config.workers })
   const documents = new DocumentHost({
@@ -119,6 +121,7 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
   }
 
   const server = createServer(HTTP_SERVER_OPTIONS, answer).setTimeout(STALL_MS)
+  limitPlainConnections(server, config.limits.httpConnections, () => metrics.transport('connection-refused', 1))
   server.on('upgrade', (request, socket, head) => {
     try {
       origins.check({ origin: request.headers.origin, host: request.headers.host })

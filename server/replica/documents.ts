@@ -103,7 +103,7 @@ export interface Documents {
   /**
    * Stores parts atomically as one op and resolves when it is durable. Rejects with `document/gap` and
    * `document/bad-update` (`details.document`, `details.reason`, `details.stateVector`), `document/equivocation`,
-   * `document/foreign-client`, `storage/full`. All parts or none. `userId` is the verified user who asks, if any.
+   * `document/foreign-client`, `document/too-many-new`, `storage/full`. All parts or none. `userId` is the verified user who asks, if any.
    */
   submit(
     parts: readonly { readonly document: string; readonly update: Uint8Array }[],

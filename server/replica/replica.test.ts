@@ -31,6 +31,7 @@ class World {
       limits?: Partial<ReplicaLimits>
       predecessor?: { origin: OriginId; seq: number }
       deniesRelay?: (document: string) => boolean
+      newDocuments?: { perUser: number; perSpace: number }
     } = {},
   ) {
     this.replica = new Replica({
@@ -39,6 +40,7 @@ class World {
       vector: options.predecessor ? new Map([[options.predecessor.origin, options.predecessor.seq]]) : EMPTY_VECTOR,
       latestHlc: 0 as HybridTime,
       ...(options.limits ? { limits: options.limits } : {}),
+      ...(options.newDocuments ? { newDocuments: options.newDocuments } : {}),
       ...(options.deniesRelay ? { deniesRelay: options.deniesRelay } : {}),
     })
   }
@@ -268,6 +270,53 @@ describe('[SEC] owned client ids', () => {
     world.step({ type: 'writable-again' })
     expect(types(world.announce(1, 'eve'))).toEqual(['append', 'append'])
     expect(world.appended.at(-1)!.dot.seq).toBe(2)
+  })
+})
+
+describe('[SEC] quotas of new documents', () => {
+  const opened = (world: World): World => {
+    for (const name of ['team/a', 'team/b', 'team/c', 'other/a']) world.open(name)
+    return world
+  }
+  const write = (world: World, document: string, from: TestSource) =>
+    refusals(world.send(client(1).insert(0, 'x'), { document, from }))
+
+  test('of a user are theirs alone, and those that exist, or are about to, go on', () => {
+    const world = opened(new World({ newDocuments: { perUser: 1, perSpace: 99 } }))
+    const eve = user('eve')
+    expect(write(world, 'team/a', eve)).toEqual([])
+    expect(write(world, 'team/b', eve)).toEqual(['document/too-many-new'])
+    expect(refusals(world.send(client(2).insert(0, 'y'), { document: 'team/a', from: eve }))).toEqual([])
+    world.commitAll()
+    expect(refusals(world.send(client(3).insert(0, 'z'), { document: 'team/a', from: eve }))).toEqual([])
+    expect(write(world, 'team/b', user('ada'))).toEqual([])
+  })
+
+  test('of a space leave others alone', () => {
+    const world = opened(new World({ newDocuments: { perUser: 99, perSpace: 1 } }))
+    expect(write(world, 'team/a', source('nobody'))).toEqual([])
+    expect(write(world, 'team/b', user('ada'))).toEqual(['document/too-many-new'])
+    expect(write(world, 'other/a', user('ada'))).toEqual([])
+  })
+
+  test('are not touched by what makes nothing', () => {
+    const world = opened(new World({ newDocuments: { perUser: 1, perSpace: 1 } }))
+    const from = user('ada')
+    world.send(Uint8Array.of(0, 0), { document: 'team/a', from, kind: 'step2' })
+    world.send(Uint8Array.of(7), { document: 'team/a', from })
+    expect(write(world, 'team/b', from)).toEqual([])
+  })
+
+  test('a transaction that makes one too many makes none', () => {
+    const world = opened(new World({ newDocuments: { perUser: 2, perSpace: 99 } }))
+    const parts = ['team/a', 'team/b', 'team/c'].map((document, index) => ({
+      document,
+      update: client(index + 1).insert(0, 'x'),
+      kind: 'update' as const,
+    }))
+    const sent = world.step({ type: 'updates-received', source: user('ada'), parts, nowMs: 1_000 })
+    expect(refusals(sent)).toEqual(['document/too-many-new'])
+    expect(world.appended).toEqual([])
   })
 })
 

@@ -12,9 +12,12 @@ import type { Dot, OriginId } from '../../shared/clock/dot.js'
 import { HybridClock, type HybridTime } from '../../shared/clock/hybrid-clock.js'
 import type { VersionVector } from '../../shared/clock/version-vector.js'
 import { CausewayError } from '../../shared/errors/error.js'
+import { spaceOf } from '../../shared/protocol/document-name.js'
 import type { Op, OwnedId, Part } from '../../shared/protocol/op.js'
 import { type Checked, type ClockRange, checkUpdate } from '../../shared/update/check.js'
 import { parseUpdate } from '../../shared/update/parse.js'
+import { countNewDocument, type DocumentQuotas, hourly } from '../access/document-quota.js'
+import { RateLimiter } from '../access/rate-limit.js'
 import type { DeliveredUpdate, LoadedDocument, NewUpdate } from './open-document.js'
 import { OpenDocument } from './open-document.js'
 
@@ -197,6 +200,8 @@ export interface ReplicaOptions {
   readonly vector: VersionVector
   readonly latestHlc: HybridTime
   readonly limits?: Partial<ReplicaLimits>
+  /** New documents per hour of one user, and of one space. */
+  readonly newDocuments?: { readonly perUser: number; readonly perSpace: number }
   /** Whether a document takes no structs that extend somebody else's client id. */
   readonly deniesRelay?: (document: string) => boolean
 }
@@ -208,6 +213,9 @@ export class Replica<S extends Source> {
   readonly origin: OriginId
   readonly limits: ReplicaLimits
   private readonly deniesRelay: (document: string) => boolean
+  private readonly quotas: DocumentQuotas | undefined
+  /** Of the input under way. */
+  private nowMs = 0
   private readonly predecessor: Dot | undefined
   private readonly clock: HybridClock
   /** Durable, without this disk's own lineage. */
@@ -234,6 +242,11 @@ export class Replica<S extends Source> {
     this.predecessor = options.predecessor
     this.limits = { ...DEFAULT_REPLICA_LIMITS, ...options.limits }
     this.deniesRelay = options.deniesRelay ?? (() => false)
+    const now = (): number => this.nowMs
+    this.quotas = options.newDocuments && {
+      perUser: new RateLimiter(hourly(options.newDocuments.perUser), now),
+      perSpace: new RateLimiter(hourly(options.newDocuments.perSpace), now),
+    }
     this.clock = new HybridClock(options.latestHlc)
     this.durableHlc = options.latestHlc
     const others = new Map(options.vector)
@@ -417,6 +430,12 @@ export class Replica<S extends Source> {
       effects.push({ type: 'refuse', source, error: new CausewayError('document/busy') })
       return
     }
+    for (const { document } of fitting) {
+      const error = this.refusalOfNew(document, source, nowMs)
+      if (error === undefined) continue
+      effects.push({ type: 'refuse', source, error })
+      return
+    }
     const first = parts[0]
     const echo = changed && parts.length === 1 ? first?.update : undefined
     if (fitting.length > 0) this.accept(source, fitting, echo, leftover, nowMs, effects)
@@ -479,6 +498,15 @@ export class Replica<S extends Source> {
     }
     const changed = result.update !== part.update
     return { type: 'fits', added: changed ? result : own(result), changed, leftover: result.leftover, relayed }
+  }
+
+  /** Where the first write of a document exceeds a quota. Counts the document. */
+  private refusalOfNew(document: OpenDocument, { userId }: S, nowMs: number): CausewayError | undefined {
+    if (this.quotas === undefined || document.exists || document.hasInFlight) return undefined
+    this.nowMs = nowMs
+    const retryAfterMs = countNewDocument(this.quotas, spaceOf(document.name), userId)
+    if (retryAfterMs === 0) return undefined
+    return new CausewayError('document/too-many-new', { document: document.name, retryAfterMs })
   }
 
   /** Those that are there may go on. */

@@ -3,6 +3,7 @@ export const TRANSPORT_EVENTS = [
   'connection-opened',
   'connection-closed',
   'upgrade-refused',
+  'connection-refused',
   'authentication-refused',
   'bad-message',
   'update-refused',

@@ -174,6 +174,14 @@ export const ERROR_CODES = {
     close: 4413,
     exit: 1,
   },
+  'document/too-many-new': {
+    says: 'New documents are made faster than the quota of their author or of their space allows.',
+    retry: 'later',
+    outcome: definite,
+    http: 429,
+    close: 1013,
+    exit: 3,
+  },
   'document/too-slow': {
     says: 'Work on this document took longer than it may; a machine with less to do may do it in time.',
     retry: 'later',
