@@ -368,7 +368,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
         break
       case 'compact':
         this.compact(effect.document, effect.tailCount).catch((error: unknown) => {
-          this.onFailure('document/compaction-failed', error)
+          this.workFailed('document/compaction-failed', error)
           this.step({ type: 'compaction-failed', document: effect.document.name })
         })
         break
@@ -411,10 +411,16 @@ export class DocumentHost implements Documents, SubscriptionHost {
       )
       verdict = agrees ? 'agrees' : 'differs'
     } catch (error) {
-      this.onFailure('document/content-check-failed', error)
+      this.workFailed('document/content-check-failed', error)
       verdict = asCausewayError(error)
     }
     this.step({ type: 'content-compared', document: document.name, lane, check, verdict, nowMs: this.now() })
+  }
+
+  /** Work that a stop cuts short has not failed: what it would have made is not there yet, and nothing is lost. */
+  private workFailed(event: HostFailure, error: unknown): void {
+    const isStop = error instanceof CausewayError && error.code === 'cell/draining'
+    if (!isStop) this.onFailure(event, error)
   }
 
   private async compact(document: OpenDocument, tailCount: number): Promise<void> {

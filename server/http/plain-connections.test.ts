@@ -6,7 +6,8 @@ import { limitPlainConnections } from './plain-connections.js'
 
 async function serve(limit: number) {
   let refused = 0
-  const server = createServer((_request, response) => response.end('ok'))
+  // As long as a test might take: what ends a connection here is the limit, not its age.
+  const server = createServer({ keepAliveTimeout: 600_000 }, (_request, response) => response.end('ok'))
   limitPlainConnections(server, limit, () => refused++)
   server.on('upgrade', (_request, socket) => {
     socket.on('error', () => {})
