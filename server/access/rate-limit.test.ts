@@ -31,6 +31,14 @@ test('[SEC] the number of buckets is bounded, and those in use stay', () => {
   }
 })
 
+test('a clock that is set back takes nothing from anybody', () => {
+  let nowMs = 100_000
+  const limiter = new RateLimiter({ perSecond: 1, burst: 3 }, () => nowMs)
+  limiter.take('ada')
+  nowMs = 0
+  expect(limiter.take('ada')).toBe(0)
+})
+
 test('over any time no key passes more than its burst and what the rate adds', () => {
   const steps = fc.array(fc.tuple(fc.integer({ min: 0, max: 500 }), fc.integer({ min: 1, max: 20 })), { maxLength: 30 })
   fc.assert(

@@ -23,7 +23,7 @@ export class RateLimiter {
   private readonly keysLimit: number
   private readonly buckets = new Map<string, Bucket>()
 
-  /** `now` in ms, monotonic. */
+  /** `now` in ms, best monotonic. */
   constructor(limit: RateLimit, now: () => number, keysLimit = KEYS_LIMIT) {
     assert(limit.perSecond > 0 && limit.burst >= 1 && keysLimit >= 1, 'a rate limit must let something pass')
     this.limit = limit
@@ -35,7 +35,9 @@ export class RateLimiter {
   take(key: string): number {
     const nowMs = this.now()
     const bucket = this.buckets.get(key) ?? { tokens: this.limit.burst, filledAtMs: nowMs }
-    const filled = bucket.tokens + ((nowMs - bucket.filledAtMs) * this.limit.perSecond) / 1000
+    // A clock that is set back takes nothing.
+    const passedMs = Math.max(0, nowMs - bucket.filledAtMs)
+    const filled = bucket.tokens + (passedMs * this.limit.perSecond) / 1000
     bucket.tokens = Math.min(this.limit.burst, filled)
     bucket.filledAtMs = nowMs
     this.buckets.delete(key) // and set again: the map's order is that of use

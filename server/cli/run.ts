@@ -84,6 +84,7 @@ function configOptions(command: Command): Command {
     listen: ['--listen <host:port>', 'where clients connect'],
     data: ['--data <folder>', 'where this replica keeps its data'],
     origins: ['--origins <list>', 'origins of pages that may connect, with commas between'],
+    spaces: ['--spaces <json>', 'policy of spaces, such as {"team":{"relay":"deny"}}'],
     workers: ['--workers <n>', 'threads that work on documents'],
     demo: ['--demo', 'serve the demo page at /'],
     logLevel: ['--log-level <level>', 'debug, info, warn, error or silent'],

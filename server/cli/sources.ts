@@ -12,6 +12,7 @@ export interface ConfigFlags {
   readonly listen?: string
   readonly data?: string
   readonly origins?: string
+  readonly spaces?: string
   readonly workers?: string
   readonly demo?: boolean
   readonly logLevel?: string

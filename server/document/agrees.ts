@@ -5,6 +5,11 @@ import { contentAgrees } from '../../shared/update/overlap.js'
 import type { DocumentState } from './document-state.js'
 
 /** Whether `update` holds the same content as the document for the ids of `overlaps` (`contentAgrees`). */
-export function agrees(state: DocumentState, update: Uint8Array, overlaps: readonly ClockRange[]): boolean {
-  return contentAgrees(joinUpdates(state.snapshot, state.tail), update, overlaps)
+export function agrees(
+  state: DocumentState,
+  update: Uint8Array,
+  overlaps: readonly ClockRange[],
+  doubtfulFrom?: ReadonlyMap<number, number>,
+): boolean {
+  return contentAgrees(joinUpdates(state.snapshot, state.tail), update, overlaps, doubtfulFrom)
 }

@@ -36,7 +36,7 @@ test('the workers answer as the functions do, and the state stays usable', async
   expect(await workers.view(state, { text: 'map' })).toBe(view(state, { text: 'map' }))
   const whole = await workers.diff(state, new Uint8Array([0]))
   expect(fingerprint({ snapshot: whole, tail: [] })).toBe(fingerprint(state))
-  expect(await workers.agrees(state, whole, [])).toBe(true)
+  expect(await workers.agrees(state, whole, [], new Map())).toBe(true)
   expect(state).toEqual(before)
   expect(Object.keys(workers.stats().tasks).sort()).toEqual([
     'agrees',

@@ -39,7 +39,7 @@ const STACK_MB = 8
 
 /**
  * Documents in worker threads. Each method may reject with the errors of `WorkerPool.run` (`document/busy`,
- * `document/too-expensive`, `internal/failure`, `cell/draining`) besides its own. Bytes handed in stay the caller's;
+ * `document/too-slow`, `document/too-expensive`, `internal/failure`, `cell/draining`) besides its own. Bytes handed in stay the caller's;
  * bytes handed out are the caller's.
  */
 export class DocumentWorkers extends WorkerPool<DocumentTasks> {
@@ -59,9 +59,14 @@ export class DocumentWorkers extends WorkerPool<DocumentTasks> {
     })
   }
 
-  /** Whether `update` holds the same content as the document for the known ids of `overlaps`. */
-  agrees(state: DocumentState, update: Uint8Array, overlaps: readonly ClockRange[]): Promise<boolean> {
-    return this.run('agrees', state, update, overlaps)
+  /** Whether `update` holds the same content as the document for the known ids of `overlaps` (`contentAgrees`). */
+  agrees(
+    state: DocumentState,
+    update: Uint8Array,
+    overlaps: readonly ClockRange[],
+    doubtfulFrom: ReadonlyMap<number, number>,
+  ): Promise<boolean> {
+    return this.run('agrees', state, update, overlaps, doubtfulFrom)
   }
 
   /** One canonical update for the whole state, verified (see `compact`). Rejects with `document/uncompactable`: keep the state as it is. */

@@ -145,7 +145,7 @@ test('a task over its budget costs its thread, and nobody else anything', async 
   const others = Promise.all([1, 2, 3].map((value) => pool.run('echo', value)))
   expect(await others).toEqual([1, 2, 3])
   const error = await spinning
-  expect(error.code).toBe('document/too-expensive')
+  expect(error.code).toBe('document/too-slow')
   expect(error.details).toEqual({ task: 'spin', limit: '1500 ms' })
   expect(await pool.run('echo', 4)).toBe(4)
   expect(pool.stats()).toMatchObject({
@@ -158,7 +158,7 @@ test('who waits behind a task over its budget is served by a new thread', async 
   const pool = makePool({ budgetMs: 1_000 })
   const spinning = rejection(pool.run('spin'))
   const waiting = pool.run('echo', 'served')
-  expect((await spinning).code).toBe('document/too-expensive')
+  expect((await spinning).code).toBe('document/too-slow')
   expect(await waiting).toBe('served')
   expect(threads).toHaveLength(2)
 })

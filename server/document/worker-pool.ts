@@ -122,7 +122,8 @@ export class WorkerPool<Table extends TaskTable> {
   /**
    * Runs a task in a thread. Bytes in `input` are copied when the task starts: they stay usable, and must not change
    * before the promise settles. The result owns its bytes. Rejects with what the task threw; `document/busy` when too
-   * many wait; `document/too-expensive` (`details.task`, `details.limit`) over the budget of time or memory;
+   * many wait; `document/too-slow` over the budget of time, `document/too-expensive` over that of memory (both with
+   * `details.task`, `details.limit`);
    * `internal/failure` when the thread crashed; `cell/draining` once the pool is closed.
    */
   run<Kind extends keyof Table & string>(
@@ -252,7 +253,8 @@ export class WorkerPool<Table extends TaskTable> {
   private kill(thread: Thread): void {
     const task = this.settle(thread, true)
     this.killed += 1
-    task?.reject(new CausewayError('document/too-expensive', { task: task.kind, limit: `${this.options.budgetMs} ms` }))
+    // Time passes for reasons that are not the document's: that it was too long says nothing of the next attempt.
+    task?.reject(new CausewayError('document/too-slow', { task: task.kind, limit: `${this.options.budgetMs} ms` }))
     void this.end(thread)
   }
 

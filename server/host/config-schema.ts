@@ -7,6 +7,7 @@
  */
 import * as z from 'zod/mini'
 import { REPLICA_NAME } from '../../shared/clock/dot.js'
+import { isDocumentName, spaceOf } from '../../shared/protocol/document-name.js'
 import { isLoopbackHost, parseListen } from '../access/address.js'
 import { PUBLIC_KEYS_LIMIT, SECRET_LEAST_BYTES } from '../access/keys.js'
 
@@ -79,6 +80,18 @@ const auth = z.strictObject({
 const limits = z.strictObject({
   connections: about('Open WebSocket connections of this replica.', z._default(count(1, 1_000_000), 20_000)),
   documentsPerConnection: about('Documents open on one connection.', z._default(count(1, 1_000_000), 1_000)),
+  httpConnections: about(
+    'Open connections of this replica that are no WebSockets.',
+    z._default(count(1, 1_000_000), 10_000),
+  ),
+  newDocumentsPerUser: about(
+    'New documents of one user per hour, and at once.',
+    z._default(count(1, 1_000_000_000), 20_000),
+  ),
+  newDocumentsPerSpace: about(
+    'New documents of one space per hour, and at once.',
+    z._default(count(1, 1_000_000_000), 200_000),
+  ),
   updateBytes: about('Size of one update, and so of one message.', z._default(count(1024, 256 * MIB), 16 * MIB)),
   documentBytes: about('Size of one document.', z._default(count(1024, 1024 * MIB), 64 * MIB)),
   requestBytes: about('Size of a JSON request body.', z._default(count(1024, 256 * MIB), 8 * MIB)),
@@ -101,6 +114,16 @@ const logBudget = z.strictObject({
 const metrics = z.strictObject({
   public: about('Whether /metrics answers without a token.', z._default(z.boolean(), false)),
 })
+
+const space = z.strictObject({
+  relay: about(
+    "Whether a user may bring structs of somebody else's client id, as hops and imports do.",
+    z._default(z.enum(['allow', 'deny']), 'allow'),
+  ),
+})
+
+/** As names of documents have them: no slash, no control characters; * stands for every space that is not named. */
+const spaceName = text((name) => isDocumentName(name) && !name.includes('/'), 'must be the name of a space, or *')
 
 export const configSchema = z.strictObject({
   name: about(
@@ -127,6 +150,10 @@ export const configSchema = z.strictObject({
     'Origins of the pages that may connect, beside our own; * for all.',
     z._default(z.array(origin).check(z.maxLength(256)), []),
   ),
+  spaces: about(
+    'Policy of spaces by name, such as {"team":{"relay":"deny"}}; * for every other space.',
+    z._default(z.record(spaceName, space), {}),
+  ),
   limits: about('What one client, user or document may cost.', z.prefault(limits, {})),
   log: z.prefault(log, {}),
   logBudget: about(
@@ -142,6 +169,15 @@ export type Config = z.output<typeof configSchema>
 
 /** As a program gives it: what has a default may be left out. */
 export type ConfigInput = z.input<typeof configSchema>
+
+/** Whether structs under somebody else's client id are refused in a document. */
+export function deniesRelay({ spaces }: Config, document: string): boolean {
+  return (ownEntry(spaces, spaceOf(document)) ?? ownEntry(spaces, '*'))?.relay === 'deny'
+}
+
+function ownEntry<Value>(record: Readonly<Record<string, Value>>, key: string): Value | undefined {
+  return Object.hasOwn(record, key) ? record[key] : undefined
+}
 
 function isOrigin(text: string): boolean {
   if (!URL.canParse(text)) return false

@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { CausewayError } from '../../shared/errors/error.js'
 import { type ConfigSources, flagOf, loadConfig, OPTIONS, parseConfig, redactConfig } from './config.js'
+import { deniesRelay } from './config-schema.js'
 
 const canary = 'canary-secret-of-more-than-32-bytes'
 const publicKey = generateKeyPairSync('ed25519').publicKey.export({ type: 'spki', format: 'pem' }) as string
@@ -53,6 +54,7 @@ describe('where a value comes from', () => {
     ['CAUSEWAY_ORIGINS', 'https://a.example, https://b.example', 'origins', ['https://a.example', 'https://b.example']],
     ['CAUSEWAY_ORIGINS', '["https://a.example"]', 'origins', ['https://a.example']],
     ['CAUSEWAY_ORIGINS', '', 'origins', []],
+    ['CAUSEWAY_SPACES', '{"team":{"relay":"deny"}}', 'spaces', { team: { relay: 'deny' } }],
     ['CAUSEWAY_LOG_LEVEL', 'debug', 'log.level', 'debug'],
     ['CAUSEWAY_LOG_BUDGET_MAX_AGE_MS', '1000', 'logBudget.maxAgeMs', 1000],
     ['CAUSEWAY_AUTH_SECRET', canary, 'auth.secret', canary],
@@ -93,6 +95,10 @@ describe('a wrong value is one sentence with the name of the option, and exit co
     ['name', file({ name: '' })],
     ['name', { flags: { name: 'a.b' } }],
     ['cell', file({ cell: 'no spaces' })],
+    ['spaces', { env: { CAUSEWAY_SPACES: 'team' } }],
+    ['spaces.team.relay', file({ spaces: { team: { relay: 'sometimes' } } })],
+    ['spaces.team.reley', file({ spaces: { team: { reley: 'deny' } } })],
+    ['spaces.a/b', file({ spaces: { 'a/b': { relay: 'deny' } } })],
     [
       'listen',
       { flags: { listen: '4400' } },
@@ -221,4 +227,24 @@ test('a program that embeds a replica gives options as an object', () => {
     limits: { connections: 20_000 },
   })
   expect(() => parseConfig({ listen: 'here' })).toThrow('listen must be host:port')
+})
+
+describe('the policy of a space', () => {
+  const named = { team: { relay: 'deny' }, default: { relay: 'deny' } } as const
+  const others = { '*': { relay: 'deny' }, open: { relay: 'allow' } } as const
+  test.each([
+    // spaces, document, denies relay?
+    [{}, 'team/notes', false],
+    [named, 'team/notes', true],
+    [named, 'team/notes/today', true],
+    [named, 'teams/notes', false],
+    [named, 'no-slash', true],
+    [others, 'team/notes', true],
+    [others, 'open/notes', false],
+    [{ team: {} }, 'team/notes', false],
+    [{}, '__proto__/notes', false],
+    [{ '*': { relay: 'deny' } } as const, 'constructor/notes', true],
+  ])('%j: relay is denied in %s: %s', (spaces, document, expected) => {
+    expect(deniesRelay(parseConfig({ spaces }), document)).toBe(expected)
+  })
 })

@@ -38,7 +38,7 @@ export interface Option {
   readonly name: string
   /** `CAUSEWAY_LIMITS_UPDATE_BYTES`. */
   readonly variable: string
-  readonly kind: 'number' | 'boolean' | 'list' | 'text'
+  readonly kind: 'number' | 'boolean' | 'list' | 'object' | 'text'
   readonly describes: string
 }
 
@@ -155,6 +155,8 @@ function readText(option: Option, text: string): unknown {
       return text === 'true' || text === '1' ? true : text === 'false' || text === '0' ? false : text
     case 'list':
       return listOf(text)
+    case 'object':
+      return objectOf(text)
     default:
       return text
   }
@@ -163,6 +165,15 @@ function readText(option: Option, text: string): unknown {
 /** A JSON list, or entries with commas between. */
 function listOf(text: string): unknown {
   if (!text.startsWith('[')) return text === '' ? [] : text.split(',').map((entry) => entry.trim())
+  try {
+    return JSON.parse(text)
+  } catch {
+    return text
+  }
+}
+
+/** A JSON object. */
+function objectOf(text: string): unknown {
   try {
     return JSON.parse(text)
   } catch {
@@ -185,7 +196,12 @@ function optionsOf(schema: SchemaNode, path: readonly string[]): readonly Option
   if (bare.def.shape !== undefined) {
     return Object.entries(bare.def.shape).flatMap(([key, inner]) => optionsOf(inner, [...path, key]))
   }
-  const kinds: Record<string, Option['kind']> = { number: 'number', boolean: 'boolean', array: 'list' }
+  const kinds: Record<string, Option['kind']> = {
+    number: 'number',
+    boolean: 'boolean',
+    array: 'list',
+    record: 'object',
+  }
   return [
     {
       path,

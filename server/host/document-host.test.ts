@@ -6,7 +6,7 @@ import { EMPTY_VECTOR } from '../../shared/clock/version-vector.js'
 import { CausewayError } from '../../shared/errors/error.js'
 import type { DocumentWorkers } from '../document/pool.js'
 import type { Subscriber } from '../replica/documents.js'
-import { Replica, type ReplicaEffect, type ReplicaInput } from '../replica/replica.js'
+import { Replica, type ReplicaEffect, type ReplicaInput, type ReplicaLimits } from '../replica/replica.js'
 import type { CommitFigures, Log } from '../storage/log.js'
 import { type DocumentHooks, DocumentHost } from './document-host.js'
 import { Metrics } from './metrics.js'
@@ -20,7 +20,7 @@ class World {
   readonly failures: string[] = []
   readonly effects: ReplicaEffect<HostSource>[] = []
   readonly log = {
-    load: async () => undefined,
+    open: async () => ({ owned: [] }),
     commit: (_batch: Uint8Array, onDone: (error?: CausewayError, figures?: CommitFigures) => void) => {
       setImmediate(() => {
         if (this.commitError !== undefined) onDone(this.commitError)
@@ -34,7 +34,10 @@ class World {
   readonly host: DocumentHost
   private position = 0
 
-  constructor(hooks: DocumentHooks = {}) {
+  /** What compactions fail with. */
+  compactionError = new CausewayError('internal/failure')
+
+  constructor(hooks: DocumentHooks = {}, limits: Partial<ReplicaLimits> = {}) {
     const { effects } = this
     class ObservedReplica extends Replica<HostSource> {
       override step(input: ReplicaInput<HostSource>): ReplicaEffect<HostSource>[] {
@@ -49,9 +52,10 @@ class World {
         predecessor: undefined,
         vector: EMPTY_VECTOR,
         latestHlc: 0 as HybridTime,
+        limits,
       }),
       log: this.log,
-      workers: {} as DocumentWorkers,
+      workers: { compact: () => Promise.reject(this.compactionError) } as unknown as DocumentWorkers,
       hooks,
       metrics: this.metrics,
       now: () => this.nowMs,
@@ -166,9 +170,21 @@ describe('a disk that does not answer', () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
     onTestFinished(() => void vi.useRealTimers())
     const world = new World()
-    world.log.load = () => new Promise(() => {})
+    world.log.open = () => new Promise(() => {})
     const read = expect(world.host.read('d')).rejects.toMatchObject({ code: 'document/unavailable' })
     await vi.advanceTimersByTimeAsync(60_000)
     await read
   })
+})
+
+test.each([
+  ['document/uncompactable', ['document/compaction-failed']],
+  ['cell/draining', []],
+] as const)('a compaction that ends with %s is reported as %j', async (code, reported) => {
+  const world = new World({}, { tailUpdates: 1 })
+  world.compactionError = new CausewayError(code)
+  await world.host.submit([{ document: 'd', update: updateOf('a') }])
+  await turn()
+  expect(world.effects.some(({ type }) => type === 'compact')).toBe(true)
+  expect(world.failures).toEqual(reported)
 })

@@ -9,8 +9,10 @@ import type { VersionVector } from '../../shared/clock/version-vector.js'
 import type { ErrorCodeName } from '../../shared/errors/codes.js'
 import { asCausewayError, CausewayError } from '../../shared/errors/error.js'
 import { checkDocumentName } from '../../shared/protocol/document-name.js'
+import { RateLimiter } from '../access/rate-limit.js'
 import type { DocumentWorkers } from '../document/pool.js'
 import type {
+  AnnouncementOutcome,
   DeliveredBatch,
   DocumentBytes,
   DocumentListing,
@@ -33,6 +35,9 @@ const ON_LOAD_MS = 10_000
 
 /** How long a load, and a request that stores something, may wait for the disk. */
 const DISK_MS = 30_000
+
+/** Client ids that one user may come to own: each page that opens a document to write in announces one. */
+const ANNOUNCEMENTS = { perSecond: 2, burst: 2_000 }
 
 /** How often a failed disk is probed for being writable again. */
 const PROBE_MS = 500
@@ -67,6 +72,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
   private readonly committer: Committer
   private readonly open: OpenDocuments
   private readonly joins: Joins
+  private readonly announcements: RateLimiter
   private isDraining = false
   private isProbing = false
   private probedAtMs = 0
@@ -95,10 +101,11 @@ export class DocumentHost implements Documents, SubscriptionHost {
     this.onFatal = options.onFatal
     this.now = now
     this.monotonicMs = monotonicMs
+    this.announcements = new RateLimiter(ANNOUNCEMENTS, monotonicMs)
     this.open = new OpenDocuments({
       now,
       load: (name) =>
-        this.waiting('document-load', () => withDeadline(log.load(name), DISK_MS, 'document/unavailable')),
+        this.waiting('document-load', () => withDeadline(log.open(name), DISK_MS, 'document/unavailable')),
       onLoaded: (loaded) => {
         this.step({ type: 'document-loaded', loaded })
         const document = replica.document(loaded.name)
@@ -155,7 +162,10 @@ export class DocumentHost implements Documents, SubscriptionHost {
     return subscription
   }
 
-  async submit(parts: readonly { readonly document: string; readonly update: Uint8Array }[]): Promise<Submitted> {
+  async submit(
+    parts: readonly { readonly document: string; readonly update: Uint8Array }[],
+    userId?: string,
+  ): Promise<Submitted> {
     if (this.isDraining) throw new CausewayError('cell/draining')
     for (const { document } of parts) checkDocumentName(document)
     const names = new Set(parts.map(({ document }) => document))
@@ -165,7 +175,10 @@ export class DocumentHost implements Documents, SubscriptionHost {
     const entries = parts.map(({ document }) => this.open.entry(document))
     return await this.open.pinned(entries, async () => {
       await Promise.all(entries.map((entry) => this.open.opened(entry)))
-      const dot = await this.store(parts.map((part) => ({ ...part, kind: 'update' as const })))
+      const dot = await this.store(
+        parts.map((part) => ({ ...part, kind: 'update' as const })),
+        userId,
+      )
       return { dot, acknowledged: 'majority', replicas: 1, clock: this.replica.vector }
     })
   }
@@ -224,6 +237,19 @@ export class DocumentHost implements Documents, SubscriptionHost {
     )
   }
 
+  announce({ document }: Entry, client: number, userId: string): AnnouncementOutcome {
+    assert(document, 'an id is announced in an open document')
+    const { ownership } = document
+    const isKnown = ownership.ownerOf(client) !== undefined
+    if (!isKnown && this.announcements.take(userId) === 0) {
+      this.step({ type: 'id-announced', document: document.name, client, userId, nowMs: this.now() })
+    }
+    const owner = ownership.ownerOf(client)
+    if (owner === undefined) return 'unowned'
+    if (owner.user !== userId) return 'taken'
+    return ownership.doubtfulOf(userId).has(client) ? 'relayed' : 'owned'
+  }
+
   diff(entry: Entry, stateVector: Uint8Array): Uint8Array | Promise<Uint8Array> {
     assert(entry.document, 'diff of a document that is not open')
     return this.joins.diff(entry.document, stateVector)
@@ -258,7 +284,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
     }
   }
 
-  private store(parts: readonly ReceivedPart[]): Promise<Dot | undefined> {
+  private store(parts: readonly ReceivedPart[], userId?: string): Promise<Dot | undefined> {
     const stored = new Promise<Dot | undefined>((resolve, reject) => {
       const lane: Lane = {
         acknowledge: (_request, dot) => resolve(dot),
@@ -269,7 +295,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
         },
         resync() {},
       }
-      this.step({ type: 'updates-received', source: { lane, request: 0 }, parts, nowMs: this.now() })
+      this.step({ type: 'updates-received', source: { lane, request: 0, userId }, parts, nowMs: this.now() })
     })
     return withDeadline(stored, DISK_MS, 'storage/slow')
   }
@@ -342,7 +368,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
         break
       case 'compact':
         this.compact(effect.document, effect.tailCount).catch((error: unknown) => {
-          this.onFailure('document/compaction-failed', error)
+          this.workFailed('document/compaction-failed', error)
           this.step({ type: 'compaction-failed', document: effect.document.name })
         })
         break
@@ -376,17 +402,25 @@ export class DocumentHost implements Documents, SubscriptionHost {
   }
 
   private async compareContent(effect: Extract<ReplicaEffect<HostSource>, { type: 'compare-content' }>): Promise<void> {
-    const { document, lane, check, update, overlaps } = effect
+    const { document, lane, check, update, overlaps, doubtfulFrom } = effect
     let verdict: 'agrees' | 'differs' | CausewayError
     try {
       const content = { snapshot: undefined, tail: document.acceptedContent }
-      const agrees = await this.waiting('content-check', () => this.workers.agrees(content, update, overlaps))
+      const agrees = await this.waiting('content-check', () =>
+        this.workers.agrees(content, update, overlaps, doubtfulFrom),
+      )
       verdict = agrees ? 'agrees' : 'differs'
     } catch (error) {
-      this.onFailure('document/content-check-failed', error)
+      this.workFailed('document/content-check-failed', error)
       verdict = asCausewayError(error)
     }
     this.step({ type: 'content-compared', document: document.name, lane, check, verdict, nowMs: this.now() })
+  }
+
+  /** Work that a stop cuts short has not failed: what it would have made is not there yet, and nothing is lost. */
+  private workFailed(event: HostFailure, error: unknown): void {
+    const isStop = error instanceof CausewayError && error.code === 'cell/draining'
+    if (!isStop) this.onFailure(event, error)
   }
 
   private async compact(document: OpenDocument, tailCount: number): Promise<void> {

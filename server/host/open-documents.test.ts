@@ -8,6 +8,7 @@ import { KnownState } from '../../shared/update/known-state.js'
 import { parseUpdate } from '../../shared/update/parse.js'
 import { HonestRoom } from '../../test/fuzz/honest-room.js'
 import { steps } from '../../test/fuzz/honest-steps.js'
+import * as raw from '../../test/fuzz/update-bytes.js'
 import { compact } from '../document/compact.js'
 import { OpenDocument } from '../replica/open-document.js'
 import type { StoredDocument } from '../storage/stored-document.js'
@@ -18,8 +19,8 @@ const origin = makeOrigin('a', '00000000000000aa')
 function storing(stored: StoredDocument): OpenDocuments {
   return new OpenDocuments({
     now: () => 0,
-    load: () => Promise.resolve(stored),
-    onLoaded: (loaded) => new OpenDocument(loaded),
+    load: () => Promise.resolve({ stored, owned: [] }),
+    onLoaded: (loaded) => new OpenDocument(loaded, false),
     seed: () => Promise.resolve(),
     isQuiet: () => true,
     onUnload: () => {},
@@ -66,4 +67,15 @@ test('[DU1] what was stored can be loaded again, wherever a snapshot was taken o
     }),
     { numRuns: 150 },
   )
+})
+
+test('what was accepted under wider limits can still be opened', async () => {
+  const clients = Array.from({ length: 12_000 }, (_, at) => 1_000_000 - at)
+  const wide = raw.update(clients.map((client) => ({ client, clock: 0, structs: [raw.text('x')] })))
+  expect(() => parseUpdate(wide)).toThrow()
+  const tail = [{ position: 1, dot: { origin, seq: 1 }, hlc: 1 as HybridTime, update: wide }]
+  const digest = { count: 1, xor: new Uint8Array(16) }
+  const open = storing({ name: 'd', generation: 0, tail, position: 1, clock: {}, digest })
+  const { known } = await open.opened(open.entry('d'))
+  expect(known.clocks.size).toBe(12_000)
 })

@@ -6,9 +6,10 @@ import { assert } from '../../shared/base/assert.js'
 import { CausewayError } from '../../shared/errors/error.js'
 import { checkUpdate } from '../../shared/update/check.js'
 import { KnownState } from '../../shared/update/known-state.js'
+import { STORED_UPDATE_LIMITS } from '../../shared/update/limits.js'
 import { parseUpdate } from '../../shared/update/parse.js'
 import type { LoadedDocument, OpenDocument } from '../replica/open-document.js'
-import type { StoredDocument } from '../storage/stored-document.js'
+import type { Opening, StoredDocument, StoredOwner } from '../storage/stored-document.js'
 import type { HostSubscription } from './subscription.js'
 
 /** A document that somebody wants, loaded or about to be. */
@@ -24,7 +25,7 @@ export interface Entry {
 
 export interface OpenDocumentsOptions {
   readonly now: () => number
-  readonly load: (name: string) => Promise<StoredDocument | undefined>
+  readonly load: (name: string) => Promise<Opening>
   /** Makes a loaded document known to the replica. */
   readonly onLoaded: (loaded: LoadedDocument) => OpenDocument
   /** First content of a document that was never written. Rejects to refuse the load. */
@@ -116,8 +117,8 @@ export class OpenDocuments {
   private async load(entry: Entry): Promise<OpenDocument> {
     const { name } = entry
     try {
-      const stored = await this.options.load(name)
-      const loaded = stored === undefined ? emptyDocument(name) : await fromStored(stored)
+      const { stored, owned } = await this.options.load(name)
+      const loaded = stored === undefined ? emptyDocument(name, owned) : await fromStored(stored, owned)
       entry.document = this.options.onLoaded(loaded)
       if (stored === undefined) await this.options.seed(name)
       return entry.document
@@ -144,24 +145,24 @@ function isUnused(entry: Entry): boolean {
   return entry.subscriptions.size === 0 && entry.pins === 0 && entry.loading === undefined
 }
 
-function emptyDocument(name: string): LoadedDocument {
-  return { name, generation: 0, known: new KnownState(), snapshot: undefined, tail: [], clock: {} }
+function emptyDocument(name: string, owned: readonly StoredOwner[]): LoadedDocument {
+  return { name, generation: 0, known: new KnownState(), snapshot: undefined, tail: [], clock: {}, owned }
 }
 
 /** Updates parsed before other work gets a turn. */
 const PARSE_SLICE = 1_000
 
-async function fromStored(stored: StoredDocument): Promise<LoadedDocument> {
+async function fromStored(stored: StoredDocument, owned: readonly StoredOwner[]): Promise<LoadedDocument> {
   const { name, generation, snapshot, clock } = stored
   const known = snapshot ? KnownState.decode(snapshot.known) : new KnownState()
   for (const [index, { position, update }] of stored.tail.entries()) {
     if ((index + 1) % PARSE_SLICE === 0) await new Promise((resolve) => setImmediate(resolve))
-    const checked = checkUpdate(parseUpdate(update), known, 'update')
+    const checked = checkUpdate(parseUpdate(update, STORED_UPDATE_LIMITS), known, 'update', STORED_UPDATE_LIMITS)
     // What deletes may say nothing new here: a compaction knows that what lies in a deleted type is deleted with it.
     if (checked.type === 'gap') throw new CausewayError('document/unavailable', { document: name, position })
     known.add(checked)
   }
   assert(snapshot !== undefined || stored.tail.length > 0, 'a stored document holds something')
   const tail = stored.tail.map(({ position, dot, update }) => ({ position, dot, update }))
-  return { name, generation, known, snapshot: snapshot?.update, tail, clock }
+  return { name, generation, known, snapshot: snapshot?.update, tail, clock, owned }
 }

@@ -12,11 +12,13 @@ import { createAuthenticator, isOpenAccess } from '../access/authenticator.js'
 import { createOriginPolicy } from '../access/origin.js'
 import { DocumentWorkers } from '../document/pool.js'
 import type { HttpApi } from '../http/api.js'
+import { limitPlainConnections } from '../http/plain-connections.js'
 import { HTTP_SERVER_OPTIONS, STALL_MS } from '../http/server-options.js'
 import { Replica } from '../replica/replica.js'
 import type { TransportLog } from '../transport/observer.js'
 import { createWebSocketServer, refuseUpgrade } from '../transport/websocket-server.js'
 import type { Config } from './config.js'
+import { deniesRelay } from './config-schema.js'
 import { DocumentHost } from './document-host.js'
 import { createDocumentWork } from './document-work.js'
 import { createLog, type Log, type LogEvent, type LogFields } from './log.js'
@@ -55,6 +57,8 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
     vector: recovered.vector,
     latestHlc: recovered.latestHlc,
     limits: { documentBytes: config.limits.documentBytes },
+    deniesRelay: (document) => deniesRelay(config, document),
+    newDocuments: { perUser: config.limits.newDocumentsPerUser, perSpace: config.limits.newDocumentsPerSpace },
   })
   const workers = new DocumentWorkers({ threads: config.workers })
   const documents = new DocumentHost({
@@ -116,6 +120,7 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
   }
 
   const server = createServer(HTTP_SERVER_OPTIONS, answer).setTimeout(STALL_MS)
+  limitPlainConnections(server, config.limits.httpConnections, () => metrics.transport('connection-refused', 1))
   server.on('upgrade', (request, socket, head) => {
     try {
       origins.check({ origin: request.headers.origin, host: request.headers.host })

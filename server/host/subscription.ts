@@ -4,7 +4,13 @@ import type { Dot } from '../../shared/clock/dot.js'
 import { asCausewayError, type CausewayError } from '../../shared/errors/error.js'
 import { checkUpdate } from '../../shared/update/check.js'
 import { parseUpdate } from '../../shared/update/parse.js'
-import type { Acknowledgement, DeliveredBatch, Subscriber, Subscription } from '../replica/documents.js'
+import type {
+  Acknowledgement,
+  AnnouncementOutcome,
+  DeliveredBatch,
+  Subscriber,
+  Subscription,
+} from '../replica/documents.js'
 import type { OpenDocument } from '../replica/open-document.js'
 import type { Source } from '../replica/replica.js'
 import type { Entry } from './open-documents.js'
@@ -24,6 +30,7 @@ export interface HostSource extends Source {
 /** What a subscription asks of the host. */
 export interface SubscriptionHost {
   receive(source: HostSource, document: string, update: Uint8Array, kind: 'update' | 'step2'): void
+  announce(entry: Entry, client: number, userId: string): AnnouncementOutcome
   diff(entry: Entry, stateVector: Uint8Array): Uint8Array | Promise<Uint8Array>
   release(subscription: HostSubscription): void
   /** An update of a connection was refused; those of requests are counted where they are answered. */
@@ -52,6 +59,10 @@ export class HostSubscription implements Subscription, Lane {
     return this.open().stateVector
   }
 
+  question(): Uint8Array {
+    return this.open().questionTo(this.subscriber.userId)
+  }
+
   diff(stateVector: Uint8Array): Uint8Array | Promise<Uint8Array> {
     this.open()
     return this.host.diff(this.entry, stateVector)
@@ -64,7 +75,14 @@ export class HostSubscription implements Subscription, Lane {
 
   update(request: number, update: Uint8Array, kind: 'update' | 'step2'): void {
     this.open()
-    this.host.receive({ lane: this, request }, this.entry.name, update, kind)
+    const { userId } = this.subscriber
+    this.host.receive({ lane: this, request, userId }, this.entry.name, update, kind)
+  }
+
+  announce(client: number): AnnouncementOutcome {
+    this.open()
+    const { userId } = this.subscriber
+    return userId === undefined ? 'unowned' : this.host.announce(this.entry, client, userId)
   }
 
   close(): void {

@@ -106,8 +106,8 @@ export function documentEndpoints(documents: Documents, work: DocumentWork): rea
       query: writeQuery,
       body: 'bytes',
       answers: written,
-      async handle({ response, query, name, body }) {
-        sendSubmitted(response, await documents.submit([{ document: name, update: body }]), query.w)
+      async handle({ response, identity, query, name, body }) {
+        sendSubmitted(response, await documents.submit([{ document: name, update: body }], identity.userId), query.w)
       },
     }),
     endpoint({
@@ -118,10 +118,10 @@ export function documentEndpoints(documents: Documents, work: DocumentWork): rea
       query: writeQuery,
       body: patchBody,
       answers: written,
-      async handle({ request, response, query, name, body }) {
+      async handle({ request, response, identity, query, name, body }) {
         refuseIdempotencyKey(request)
         const update = await work.patch(await readOrEmpty(documents, name), body.operations)
-        sendSubmitted(response, await documents.submit([{ document: name, update }]), query.w)
+        sendSubmitted(response, await documents.submit([{ document: name, update }], identity.userId), query.w)
       },
     }),
     endpoint({
@@ -146,7 +146,7 @@ export function documentEndpoints(documents: Documents, work: DocumentWork): rea
               (await namingPart(index, async () => work.patch(await readOrEmpty(documents, document), operations))),
           })),
         )
-        sendSubmitted(response, await submitNamingPart(documents, parts), query.w)
+        sendSubmitted(response, await submitNamingPart(documents, parts, identity.userId), query.w)
       },
     }),
   ]
@@ -220,9 +220,10 @@ async function namingPart<Result>(index: number, run: () => Promise<Result>): Pr
 async function submitNamingPart(
   documents: Documents,
   parts: readonly { readonly document: string; readonly update: Uint8Array }[],
+  userId: string | undefined,
 ): Promise<Submitted> {
   try {
-    return await documents.submit(parts)
+    return await documents.submit(parts, userId)
   } catch (thrown) {
     const error = asCausewayError(thrown)
     const index = parts.findIndex((part) => part.document === error.details['document'])

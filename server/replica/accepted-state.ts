@@ -6,6 +6,7 @@ import type { Known } from '../../shared/update/check.js'
 import type { DeletedReader } from '../../shared/update/delete-set.js'
 import { KnownState } from '../../shared/update/known-state.js'
 import { NO_PLACES, type PlaceReader } from '../../shared/update/places.js'
+import type { RootReader, Roots } from '../../shared/update/roots.js'
 import type { ClockReader } from '../../shared/update/state-vector.js'
 
 export class AcceptedState implements Known {
@@ -19,7 +20,7 @@ export class AcceptedState implements Known {
     this.clocks = new AcceptedClocks(durable.clocks, this.added.clocks)
   }
 
-  // Made when asked for: most updates neither delete anything nor lie in a nested type.
+  // Made when asked for: most updates neither delete anything, nor lie in a nested type, nor name a root.
 
   get deleted(): DeletedReader {
     const { added, durable } = this
@@ -39,6 +40,23 @@ export class AcceptedState implements Known {
       get: (client, clock) => added.places.find(client, clock) ?? durable.places.get(client, clock),
     }
   }
+
+  get roots(): RootReader {
+    const durable = this.durable.roots
+    const added = this.added.roots
+    return {
+      size: durable.size + count(added, durable, () => 1),
+      length: durable.length + count(added, durable, (name) => name.length),
+      has: (name) => added.has(name) || durable.has(name),
+    }
+  }
+}
+
+/** The sum over the names that are added and not durable: a document's roots are few, or refused. */
+function count(added: Roots, durable: Roots, weigh: (name: string) => number): number {
+  let sum = 0
+  for (const name of added) if (!durable.has(name)) sum += weigh(name)
+  return sum
 }
 
 class AcceptedClocks implements ClockReader {

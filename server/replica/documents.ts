@@ -22,13 +22,25 @@ export interface Acknowledgement {
   readonly leftover: boolean
 }
 
+/**
+ * What became of an id that a client announced as its own. `owned`: it is its user's. `relayed`: the same, and others have
+ * written under it: the client should be asked, with `question`, what it holds there. `taken`: it is somebody else's, and
+ * stays so. `unowned`: there was no room, or no time; to be announced again with the next sign of presence.
+ */
+export type AnnouncementOutcome = 'owned' | 'relayed' | 'taken' | 'unowned'
+
 /** One connection's interest in one document. Called in delivery order; `deliver` precedes the acknowledgements of the same commit. */
 export interface Subscriber {
+  /** The verified user, at any moment; absent where access is open, or a token names nobody. */
+  readonly userId?: string | undefined
   /** The document is loaded: `stateVector`, `diff` and `update` of the subscription may be used from now on. */
   attached(): void
   deliver(batch: DeliveredBatch): void
   acknowledge(request: number, acknowledgement: Acknowledgement): void
-  /** Nothing of this request was stored (or, for an `indefinite` code, nobody knows). `document/gap` carries `details.stateVector` (base64url). */
+  /**
+   * Nothing of this request was stored (or, for an `indefinite` code, nobody knows). `document/gap` carries
+   * `details.stateVector` (base64url), and `details.relayed` where it is to be asked for with `question`.
+   */
   refuse(request: number, error: CausewayError): void
   /** Writes work again after a failure: a step1 should be sent, so that the client offers what was refused. */
   resync(): void
@@ -40,6 +52,8 @@ export interface Subscription {
   readonly document: string
   /** Durable state vector, encoded as Yjs does. */
   stateVector(): Uint8Array
+  /** The same, lowered to where others have begun to write under ids of the subscriber's user: asks for it all again. */
+  question(): Uint8Array
   /**
    * A Yjs v1 update with what the durable document holds beyond `stateVector` (Yjs encoding; throws
    * `protocol/bad-message`), its whole delete set included. A promise where a worker must compute it: what is delivered
@@ -50,6 +64,8 @@ export interface Subscription {
   addsNothing(step2: Uint8Array): boolean
   /** Offers an update; answered by exactly one `acknowledge` or `refuse` with the same number. `request` rises per subscription. */
   update(request: number, update: Uint8Array, kind: 'update' | 'step2'): void
+  /** The client's own Yjs id, as it told others: its user owns it from now on, unless somebody owned it before. */
+  announce(client: number): AnnouncementOutcome
   close(): void
 }
 
@@ -87,9 +103,12 @@ export interface Documents {
   /**
    * Stores parts atomically as one op and resolves when it is durable. Rejects with `document/gap` and
    * `document/bad-update` (`details.document`, `details.reason`, `details.stateVector`), `document/equivocation`,
-   * `storage/full`. All parts or none.
+   * `document/foreign-client`, `document/too-many-new`, `storage/full`. All parts or none. `userId` is the verified user who asks, if any.
    */
-  submit(parts: readonly { readonly document: string; readonly update: Uint8Array }[]): Promise<Submitted>
+  submit(
+    parts: readonly { readonly document: string; readonly update: Uint8Array }[],
+    userId?: string,
+  ): Promise<Submitted>
   /** The durable document. Rejects with `document/not-found`, `document/unavailable`. */
   read(document: string): Promise<DocumentBytes>
   /** Documents whose name starts with `prefix`, by name, after `cursor`. */

@@ -12,6 +12,7 @@ import { replicaNameOf } from '../../shared/clock/dot.js'
 import type { Checked, Known } from '../../shared/update/check.js'
 import type { DeleteRange } from '../../shared/update/delete-set.js'
 import type { KnownState } from '../../shared/update/known-state.js'
+import { type Owner, Ownership } from '../access/ownership.js'
 import { AcceptedState } from './accepted-state.js'
 
 /** What a check found to be new. */
@@ -34,6 +35,8 @@ export interface LoadedDocument {
   readonly tail: readonly DeliveredUpdate[]
   /** Highest seq per replica name that touched the document: for people. */
   readonly clock: Readonly<Record<string, number>>
+  /** Whose its client ids are, oldest first. */
+  readonly owned: readonly (Owner & { readonly client: number })[]
 }
 
 export class OpenDocument {
@@ -42,6 +45,9 @@ export class OpenDocument {
   /** Durable. */
   readonly known: KnownState
   readonly clock: Record<string, number>
+  readonly ownership: Ownership
+  /** Whether structs that extend somebody else's client id are refused here. */
+  readonly deniesRelay: boolean
   snapshot: Uint8Array | undefined
   /** Durable updates after the snapshot, in delivery order. */
   tail: DeliveredUpdate[]
@@ -64,11 +70,13 @@ export class OpenDocument {
   private encodedClocks: Uint8Array | undefined
   private encodedClocksText: string | undefined
 
-  constructor(loaded: LoadedDocument) {
+  constructor(loaded: LoadedDocument, deniesRelay: boolean) {
     this.name = loaded.name
     this.generation = loaded.generation
     this.known = loaded.known
     this.clock = { ...loaded.clock }
+    this.ownership = new Ownership(loaded.owned)
+    this.deniesRelay = deniesRelay
     this.snapshot = loaded.snapshot
     this.tail = [...loaded.tail]
     this.tailBytes = this.tail.reduce((sum, { update }) => sum + update.length, 0)
@@ -120,6 +128,17 @@ export class OpenDocument {
     return this.encodedClocksText
   }
 
+  /** What to ask a client of this user with: from where others have written under the user's ids, all is wanted again. */
+  questionTo(user: string | undefined): Uint8Array {
+    const doubtful = this.ownership.doubtfulOf(user)
+    return doubtful.size === 0 ? this.stateVector : this.known.clocks.loweredTo(doubtful).encode()
+  }
+
+  /** The same as text, see `stateVectorText`. */
+  questionTextTo(user: string | undefined): string {
+    return toBase64Url(this.questionTo(user))
+  }
+
   /** As `bytes`, with what is in flight. */
   get acceptedBytes(): number {
     return this.bytes + this.inFlightBytes
@@ -146,9 +165,10 @@ export class OpenDocument {
   /** The oldest op in flight is on disk: its update becomes durable. `settle` comes behind the last op of a commit. */
   commit(dot: Dot, position: number, added: NewUpdate, nowMs: number): DeliveredUpdate {
     assert(this.hasInFlight, 'commit without an op in flight')
-    const { clocks, places, deletes } = added
+    const { clocks, places, roots, deletes } = added
     for (const [client, , to] of clocks) this.known.clocks.advance(client, to)
     this.known.places.addAll(places)
+    this.known.roots.addAll(roots)
     for (const range of deletes) this.committedDeletes.push(range)
     if (clocks.length > 0) {
       this.encodedClocks = undefined

@@ -17,6 +17,8 @@ interface TestSource extends Source {
 }
 const lane = {}
 const source = (name: string, itsLane: object = lane): TestSource => ({ name, lane: itsLane })
+/** Somebody whose token names a user. */
+const user = (userId: string): TestSource => ({ name: userId, lane: {}, userId })
 
 /** A replica with its log as a list: what was appended, what is durable. */
 class World {
@@ -24,13 +26,22 @@ class World {
   readonly appended: Op[] = []
   readonly effects: ReplicaEffect<TestSource>[] = []
 
-  constructor(options: { limits?: Partial<ReplicaLimits>; predecessor?: { origin: OriginId; seq: number } } = {}) {
+  constructor(
+    options: {
+      limits?: Partial<ReplicaLimits>
+      predecessor?: { origin: OriginId; seq: number }
+      deniesRelay?: (document: string) => boolean
+      newDocuments?: { perUser: number; perSpace: number }
+    } = {},
+  ) {
     this.replica = new Replica({
       origin,
       predecessor: options.predecessor,
       vector: options.predecessor ? new Map([[options.predecessor.origin, options.predecessor.seq]]) : EMPTY_VECTOR,
       latestHlc: 0 as HybridTime,
       ...(options.limits ? { limits: options.limits } : {}),
+      ...(options.newDocuments ? { newDocuments: options.newDocuments } : {}),
+      ...(options.deniesRelay ? { deniesRelay: options.deniesRelay } : {}),
     })
   }
 
@@ -49,6 +60,7 @@ class World {
       snapshot: undefined,
       tail: [],
       clock: {},
+      owned: [],
     }
     this.step({ type: 'document-loaded', loaded })
     return this
@@ -57,6 +69,15 @@ class World {
   send(update: Uint8Array, options: { document?: string; from?: TestSource; kind?: 'update' | 'step2' } = {}) {
     const parts = [{ document: options.document ?? 'd', update, kind: options.kind ?? ('update' as const) }]
     return this.step({ type: 'updates-received', source: options.from ?? source('s'), parts, nowMs: 1_000 })
+  }
+
+  announce(client: number, userId: string) {
+    return this.step({ type: 'id-announced', document: 'd', client, userId, nowMs: 1_000 })
+  }
+
+  /** What was recorded of owned ids. */
+  get owned() {
+    return this.appended.flatMap((op) => (op.kind === 'owned' ? [op.owned] : []))
   }
 
   commitAll() {
@@ -103,6 +124,234 @@ function client(id: number) {
     },
   }
 }
+
+describe('[SEC] owned client ids', () => {
+  test('an announced id is recorded once, and touches no document', () => {
+    const world = new World().open('d')
+    expect(types(world.announce(1, 'ada'))).toEqual(['append', 'append'])
+    expect(world.appended.map(({ kind }) => kind)).toEqual(['open', 'owned'])
+    expect(world.owned).toEqual([{ document: 'd', generation: 0, client: 1, user: 'ada' }])
+    expect(types([...world.announce(1, 'ada'), ...world.announce(1, 'eve')])).toEqual([])
+    expect(world.commitAll()).toEqual([])
+    expect(world.replica.document('d')?.exists).toBe(false)
+  })
+
+  test('a document is busy until what was announced is durable', () => {
+    const world = new World().open('d')
+    const document = world.replica.document('d')!
+    world.announce(1, 'ada')
+    expect(world.replica.isQuiet(document)).toBe(false)
+    world.commitAll()
+    expect(world.replica.isQuiet(document)).toBe(true)
+  })
+
+  test.each([
+    // owner, author, refused?
+    ['ada', 'ada', []],
+    ['ada', 'eve', ['document/foreign-client']],
+    ['ada', undefined, ['document/foreign-client']],
+    [undefined, 'eve', []],
+    [undefined, undefined, []],
+  ])('where relay is denied, an id of %s extended by %s: %j', (owner, author, expected) => {
+    const world = new World({ deniesRelay: (document) => document === 'd' }).open('d')
+    if (owner !== undefined) world.announce(1, owner)
+    const from = author === undefined ? source('nobody') : user(author)
+    expect(refusals(world.send(client(1).insert(0, 'a'), { from }))).toEqual(expected)
+    world.commitAll()
+    expect(world.shown()).toBe(expected.length > 0 ? '' : 'a')
+  })
+
+  test.each(['update', 'step2'] as const)('where relay is denied, one foreign struct refuses the whole %s', (kind) => {
+    const world = new World({ deniesRelay: () => true }).open('d')
+    world.announce(1, 'ada')
+    const ada = client(1)
+    ada.insert(0, 'a')
+    const eve = client(2)
+    Y.applyUpdate(eve.doc, Y.encodeStateAsUpdate(ada.doc))
+    eve.insert(1, 'e')
+    const sent = world.send(Y.encodeStateAsUpdate(eve.doc), { from: user('eve'), kind })
+    expect(refusals(sent)).toEqual(['document/foreign-client'])
+  })
+
+  test('where relay is denied, others delete what an owner wrote, and say again what is known', () => {
+    const world = new World({ deniesRelay: () => true }).open('d')
+    world.announce(1, 'ada')
+    const ada = client(1)
+    const text = ada.insert(0, 'abc')
+    world.send(text, { from: user('ada') })
+    const eve = client(2)
+    Y.applyUpdate(eve.doc, text)
+    expect(refusals(world.send(eve.remove(0, 1), { from: user('eve') }))).toEqual([])
+    expect(checkOf(world.send(text, { from: user('eve') }))).toMatchObject({ overlaps: [[1, 0, 3]] })
+    world.commitAll()
+    expect(world.shown()).toBe('bc')
+  })
+
+  test('where relay is allowed it is noted before it is stored, once, and changes no owner', () => {
+    const world = new World().open('d')
+    world.announce(1, 'ada')
+    const ada = client(1)
+    world.send(ada.insert(0, 'a'), { from: user('ada') })
+    expect(types(world.send(ada.insert(1, 'b'), { from: user('eve') }))).toEqual(['append', 'append'])
+    expect(types(world.send(ada.insert(2, 'c'), { from: source('nobody') }))).toEqual(['append'])
+    expect(world.appended.map(({ kind }) => kind)).toEqual(['open', 'owned', 'data', 'owned', 'data', 'data'])
+    expect(world.owned.at(-1)).toEqual({ document: 'd', generation: 0, client: 1, user: 'ada', relayedFrom: 1 })
+    world.commitAll()
+    expect(world.shown()).toBe('abc')
+    expect(world.replica.document('d')!.ownership.ownerOf(1)).toEqual({ user: 'ada', relayedFrom: 1 })
+  })
+
+  describe('[DU3] under which others have written', () => {
+    /** Ada has written "ada" and gone; somebody has added `forged` under her id. */
+    function relayed(forged: (ada: ReturnType<typeof client>) => Uint8Array) {
+      const world = new World().open('d')
+      world.announce(1, 'ada')
+      const ada = client(1)
+      world.send(ada.insert(0, 'ada'), { from: user('ada') })
+      const copy = client(1)
+      Y.applyUpdate(copy.doc, Y.encodeStateAsUpdate(ada.doc))
+      copy.doc.clientID = 1
+      world.send(forged(copy), { from: user('eve') })
+      world.commitAll()
+      return { world, ada, from: user('ada') }
+    }
+    const agree = (world: World, effects: readonly ReplicaEffect<TestSource>[]) => {
+      const { lane, check } = checkOf(effects)
+      return world.step({ type: 'content-compared', document: 'd', lane, check, verdict: 'agrees', nowMs: 1_000 })
+    }
+    const question = (world: World): number | undefined =>
+      Y.decodeStateVector(world.replica.document('d')!.questionTo('ada')).get(1)
+
+    test('its owner goes on only by showing what it stands on', () => {
+      const { world, ada, from } = relayed((copy) => copy.insert(3, 'EVE'))
+      ada.insert(3, 'while away')
+      expect(question(world)).toBe(3)
+      const known = world.replica.document('d')!.stateVector
+      const sent = world.send(Y.encodeStateAsUpdate(ada.doc, known), { from, kind: 'step2' })
+      expect(sent).toMatchObject([{ type: 'refuse', error: { code: 'document/gap', details: { relayed: true } } }])
+      const asked = world.replica.document('d')!.questionTo('ada')
+      const shown = world.send(Y.encodeStateAsUpdate(ada.doc, asked), { from, kind: 'step2' })
+      expect(checkOf(shown)).toMatchObject({ overlaps: [[1, 3, 6]], doubtfulFrom: new Map([[1, 3]]) })
+    })
+
+    test('what it confirms is no more in doubt', () => {
+      const { world, ada, from } = relayed((copy) => copy.insert(3, 'EVE'))
+      ada.insert(3, 'EVE and more')
+      const asked = world.replica.document('d')!.questionTo('ada')
+      const again = world.send(Y.encodeStateAsUpdate(ada.doc, asked), { from, kind: 'step2' })
+      expect(types(agree(world, again))).toEqual(['append'])
+      expect(question(world)).toBe(6)
+      expect(types(world.send(ada.insert(0, 'x'), { from }))).toEqual(['append'])
+    })
+
+    test('a part of it confirms nothing', () => {
+      const { world, ada, from } = relayed((copy) => copy.insert(3, 'EVE'))
+      ada.insert(3, 'E')
+      agree(world, world.send(Y.encodeStateAsUpdate(ada.doc), { from, kind: 'step2' }))
+      expect(question(world)).toBe(3)
+    })
+
+    test('nobody else is asked, and others go on as they did', () => {
+      const { world } = relayed((copy) => copy.insert(3, 'EVE'))
+      const document = world.replica.document('d')!
+      expect(document.questionTo('eve')).toBe(document.stateVector)
+      expect(document.questionTo(undefined)).toBe(document.stateVector)
+      expect(types(world.send(client(2).insert(0, 'e'), { from: user('eve') }))).toEqual(['append'])
+      expect(types(world.send(client(3).insert(0, 'a'), { from: user('ada') }))).toEqual(['append'])
+    })
+  })
+
+  test('[DU1] a failed commit takes back who owns what, and the id may be announced again', () => {
+    const world = new World().open('d')
+    world.announce(1, 'ada')
+    world.step({ type: 'commit-failed', error: new CausewayError('storage/full') })
+    expect(world.replica.document('d')!.ownership.ownerOf(1)).toBeUndefined()
+    expect(world.announce(1, 'ada')).toEqual([])
+    world.step({ type: 'writable-again' })
+    expect(types(world.announce(1, 'eve'))).toEqual(['append', 'append'])
+    expect(world.appended.at(-1)!.dot.seq).toBe(2)
+  })
+})
+
+describe('[SEC] quotas of new documents', () => {
+  const opened = (world: World): World => {
+    for (const name of ['team/a', 'team/b', 'team/c', 'other/a']) world.open(name)
+    return world
+  }
+  const write = (world: World, document: string, from: TestSource) =>
+    refusals(world.send(client(1).insert(0, 'x'), { document, from }))
+
+  test('of a user are theirs alone, and those that exist, or are about to, go on', () => {
+    const world = opened(new World({ newDocuments: { perUser: 1, perSpace: 99 } }))
+    const eve = user('eve')
+    expect(write(world, 'team/a', eve)).toEqual([])
+    expect(write(world, 'team/b', eve)).toEqual(['document/too-many-new'])
+    expect(refusals(world.send(client(2).insert(0, 'y'), { document: 'team/a', from: eve }))).toEqual([])
+    world.commitAll()
+    expect(refusals(world.send(client(3).insert(0, 'z'), { document: 'team/a', from: eve }))).toEqual([])
+    expect(write(world, 'team/b', user('ada'))).toEqual([])
+  })
+
+  test('of a space leave others alone', () => {
+    const world = opened(new World({ newDocuments: { perUser: 99, perSpace: 1 } }))
+    expect(write(world, 'team/a', source('nobody'))).toEqual([])
+    expect(write(world, 'team/b', user('ada'))).toEqual(['document/too-many-new'])
+    expect(write(world, 'other/a', user('ada'))).toEqual([])
+  })
+
+  test('are not touched by what makes nothing', () => {
+    const world = opened(new World({ newDocuments: { perUser: 1, perSpace: 1 } }))
+    const from = user('ada')
+    world.send(Uint8Array.of(0, 0), { document: 'team/a', from, kind: 'step2' })
+    world.send(Uint8Array.of(7), { document: 'team/a', from })
+    expect(write(world, 'team/b', from)).toEqual([])
+  })
+
+  test('a transaction that makes one too many makes none', () => {
+    const world = opened(new World({ newDocuments: { perUser: 2, perSpace: 99 } }))
+    const parts = ['team/a', 'team/b', 'team/c'].map((document, index) => ({
+      document,
+      update: client(index + 1).insert(0, 'x'),
+      kind: 'update' as const,
+    }))
+    const sent = world.step({ type: 'updates-received', source: user('ada'), parts, nowMs: 1_000 })
+    expect(refusals(sent)).toEqual(['document/too-many-new'])
+    expect(world.appended).toEqual([])
+  })
+})
+
+describe('[SEC] the roots of a document', () => {
+  const named = (id: number, name: string): Uint8Array => {
+    const doc = new Y.Doc()
+    doc.clientID = id
+    doc.getText(name).insert(0, 'x')
+    return Y.encodeStateAsUpdate(doc)
+  }
+
+  test('are bounded all together, in flight and durable; those that are there may go on', () => {
+    const world = new World({ limits: { documentRoots: 3 } }).open('d')
+    expect(refusals(world.send(named(1, 'a')))).toEqual([])
+    world.commitAll()
+    expect([named(2, 'b'), named(3, 'c')].flatMap((update) => refusals(world.send(update)))).toEqual([])
+    expect(refusals(world.send(named(4, 'd')))).toEqual(['document/too-large'])
+    expect(refusals(world.send(named(5, 'b')))).toEqual([])
+    world.step({ type: 'commit-failed', error: new CausewayError('storage/full') })
+    world.step({ type: 'writable-again' })
+    expect(refusals(world.send(named(4, 'd')))).toEqual([])
+    world.commitAll()
+    expect(refusals(world.send(Y.mergeUpdates([named(6, 'e'), named(7, 'f')])))).toEqual(['document/too-large'])
+    expect(refusals(world.send(named(6, 'e')))).toEqual([])
+  })
+
+  test('are bounded by their names, too', () => {
+    const world = new World({ limits: { documentRootNames: 10 } }).open('d')
+    expect(refusals(world.send(named(1, 'seven..')))).toEqual([])
+    expect(refusals(world.send(named(2, 'four')))).toEqual(['document/too-large'])
+    expect(refusals(world.send(named(3, 'two')))).toEqual([])
+    world.commitAll()
+    expect(refusals(world.send(named(4, 'x')))).toEqual(['document/too-large'])
+  })
+})
 
 describe('persist before show', () => {
   test('[DU1] an update is appended at once, delivered and acknowledged only when committed', () => {

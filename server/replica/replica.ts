@@ -12,15 +12,20 @@ import type { Dot, OriginId } from '../../shared/clock/dot.js'
 import { HybridClock, type HybridTime } from '../../shared/clock/hybrid-clock.js'
 import type { VersionVector } from '../../shared/clock/version-vector.js'
 import { CausewayError } from '../../shared/errors/error.js'
-import type { Op, Part } from '../../shared/protocol/op.js'
-import { type Checked, checkUpdate } from '../../shared/update/check.js'
+import { spaceOf } from '../../shared/protocol/document-name.js'
+import type { Op, OwnedId, Part } from '../../shared/protocol/op.js'
+import { type Checked, type ClockRange, checkUpdate } from '../../shared/update/check.js'
 import { parseUpdate } from '../../shared/update/parse.js'
+import { countNewDocument, type DocumentQuotas, hourly } from '../access/document-quota.js'
+import { RateLimiter } from '../access/rate-limit.js'
 import type { DeliveredUpdate, LoadedDocument, NewUpdate } from './open-document.js'
 import { OpenDocument } from './open-document.js'
 
 /** Who asked. Handed back untouched. Requests of one lane to one document are judged in the order they came. */
 export interface Source {
   readonly lane: object
+  /** The verified user; absent where it is nobody in particular. */
+  readonly userId?: string | undefined
 }
 
 export interface ReplicaLimits {
@@ -28,6 +33,9 @@ export interface ReplicaLimits {
   readonly documentBytes: number
   /** Clients whose structs one document takes: each counts in every state vector, and in every edit of its readers. */
   readonly documentClients: number
+  /** Root types of one document, and the UTF-16 units of their names together. */
+  readonly documentRoots: number
+  readonly documentRootNames: number
   /** Bytes of updates in flight to the disk, all documents, and requests that wait for them: small ones cost more than their bytes. */
   readonly inFlightBytes: number
   readonly inFlightRequests: number
@@ -48,6 +56,8 @@ export interface ReplicaLimits {
 export const DEFAULT_REPLICA_LIMITS: ReplicaLimits = {
   documentBytes: 64 * 1024 * 1024,
   documentClients: 200_000,
+  documentRoots: 10_000,
+  documentRootNames: 1024 * 1024,
   inFlightBytes: 64 * 1024 * 1024,
   inFlightRequests: 200_000,
   waitingPerLane: 10_000,
@@ -68,6 +78,14 @@ export type ReplicaInput<S extends Source> =
       readonly source: S
       /** Several parts, of different documents, become one op: all or none. Documents are loaded. */
       readonly parts: readonly ReceivedPart[]
+      readonly nowMs: number
+    }
+  /** A user announced a client id as their own. */
+  | {
+      readonly type: 'id-announced'
+      readonly document: string
+      readonly client: number
+      readonly userId: string
       readonly nowMs: number
     }
   /** The verdict on a `compare-content` effect; of no interest any more where a commit failed meanwhile. */
@@ -120,7 +138,9 @@ export type ReplicaEffect<S extends Source> =
       readonly lane: object
       readonly check: number
       readonly update: Uint8Array
-      readonly overlaps: readonly (readonly [client: number, from: number, to: number])[]
+      readonly overlaps: readonly ClockRange[]
+      /** Ids of the sender's user under which others have written from these clocks on: see `contentAgrees`. */
+      readonly doubtfulFrom: ReadonlyMap<number, number>
     }
   /** Fold the snapshot and the first `tailCount` updates after it into a new snapshot. */
   | { readonly type: 'compact'; readonly document: OpenDocument; readonly tailCount: number }
@@ -138,6 +158,8 @@ interface InFlightOp<S> {
   readonly dot: Dot
   readonly hlc: HybridTime
   readonly parts: readonly InFlightPart[]
+  /** The document whose ownership it changes. */
+  readonly owned?: OpenDocument
   readonly bytes: number
   /** Answered when this op is durable: its own source first, then those whose update added nothing. */
   readonly waiting: {
@@ -158,7 +180,14 @@ interface Checking<S extends Source> {
 }
 
 type Verdict =
-  | { readonly type: 'fits'; readonly added: NewUpdate; readonly changed: boolean; readonly leftover: boolean }
+  | {
+      readonly type: 'fits'
+      readonly added: NewUpdate
+      readonly changed: boolean
+      readonly leftover: boolean
+      /** What extends client ids of others. */
+      readonly relayed: readonly ClockRange[]
+    }
   | { readonly type: 'nothing-new'; readonly leftover: boolean }
   | { readonly type: 'compare'; readonly overlaps: readonly (readonly [number, number, number])[] }
   | { readonly type: 'refused'; readonly error: CausewayError }
@@ -171,6 +200,10 @@ export interface ReplicaOptions {
   readonly vector: VersionVector
   readonly latestHlc: HybridTime
   readonly limits?: Partial<ReplicaLimits>
+  /** New documents per hour of one user, and of one space. */
+  readonly newDocuments?: { readonly perUser: number; readonly perSpace: number }
+  /** Whether a document takes no structs that extend somebody else's client id. */
+  readonly deniesRelay?: (document: string) => boolean
 }
 
 /** Thresholds are doubled so often at most. */
@@ -179,6 +212,10 @@ const BACKOFF_LIMIT = 16
 export class Replica<S extends Source> {
   readonly origin: OriginId
   readonly limits: ReplicaLimits
+  private readonly deniesRelay: (document: string) => boolean
+  private readonly quotas: DocumentQuotas | undefined
+  /** Of the input under way. */
+  private nowMs = 0
   private readonly predecessor: Dot | undefined
   private readonly clock: HybridClock
   /** Durable, without this disk's own lineage. */
@@ -204,6 +241,12 @@ export class Replica<S extends Source> {
     this.origin = options.origin
     this.predecessor = options.predecessor
     this.limits = { ...DEFAULT_REPLICA_LIMITS, ...options.limits }
+    this.deniesRelay = options.deniesRelay ?? (() => false)
+    const now = (): number => this.nowMs
+    this.quotas = options.newDocuments && {
+      perUser: new RateLimiter(hourly(options.newDocuments.perUser), now),
+      perSpace: new RateLimiter(hourly(options.newDocuments.perSpace), now),
+    }
     this.clock = new HybridClock(options.latestHlc)
     this.durableHlc = options.latestHlc
     const others = new Map(options.vector)
@@ -235,7 +278,8 @@ export class Replica<S extends Source> {
 
   /** Whether nothing of this document is in flight, under a check, or being compacted. */
   isQuiet(document: OpenDocument): boolean {
-    return !document.hasInFlight && !document.compacting && !this.checking.has(document)
+    const { ownership } = document
+    return !document.hasInFlight && !ownership.hasInFlight && !document.compacting && !this.checking.has(document)
   }
 
   step(input: ReplicaInput<S>): ReplicaEffect<S>[] {
@@ -243,7 +287,7 @@ export class Replica<S extends Source> {
     switch (input.type) {
       case 'document-loaded':
         assert(!this.documents.has(input.loaded.name), `document loaded twice: ${input.loaded.name}`)
-        this.documents.set(input.loaded.name, new OpenDocument(input.loaded))
+        this.documents.set(input.loaded.name, new OpenDocument(input.loaded, this.deniesRelay(input.loaded.name)))
         break
       case 'document-unloaded': {
         const document = this.loaded(input.document)
@@ -254,6 +298,9 @@ export class Replica<S extends Source> {
       }
       case 'updates-received':
         this.receive(input.source, input.parts, input.nowMs, effects)
+        break
+      case 'id-announced':
+        this.announce(input, effects)
         break
       case 'content-compared':
         this.resume(input, effects)
@@ -361,7 +408,7 @@ export class Replica<S extends Source> {
     let changed = false
     for (const part of parts) {
       const document = this.loaded(part.document)
-      const verdict = this.check(document, part, equal)
+      const verdict = this.check(document, part, source, equal)
       if (verdict.type === 'refused') {
         effects.push({ type: 'refuse', source, error: verdict.error })
         return
@@ -383,6 +430,12 @@ export class Replica<S extends Source> {
       effects.push({ type: 'refuse', source, error: new CausewayError('document/busy') })
       return
     }
+    for (const { document } of fitting) {
+      const error = this.refusalOfNew(document, source, nowMs)
+      if (error === undefined) continue
+      effects.push({ type: 'refuse', source, error })
+      return
+    }
     const first = parts[0]
     const echo = changed && parts.length === 1 ? first?.update : undefined
     if (fitting.length > 0) this.accept(source, fitting, echo, leftover, nowMs, effects)
@@ -395,7 +448,12 @@ export class Replica<S extends Source> {
     } else effects.push({ type: 'acknowledge', source, dot: undefined, echo, leftover })
   }
 
-  private check(document: OpenDocument, part: ReceivedPart, equal: Checking<S>['asked'] | undefined): Verdict {
+  private check(
+    document: OpenDocument,
+    part: ReceivedPart,
+    source: S,
+    equal: Checking<S>['asked'] | undefined,
+  ): Verdict {
     let result: Checked
     try {
       result = checkUpdate(parseUpdate(part.update), document.accepted, part.kind)
@@ -407,9 +465,21 @@ export class Replica<S extends Source> {
       const { name, stateVectorText: stateVector } = document
       return { type: 'refused', error: new CausewayError('document/gap', { document: name, stateVector }) }
     }
+    const relayed = result.type === 'new' ? foreignOf(document, result, source) : NO_RANGES
+    if (relayed.length > 0 && document.deniesRelay) {
+      const details = { document: document.name, client: relayed[0]![0] }
+      return { type: 'refused', error: new CausewayError('document/foreign-client', details) }
+    }
+    const doubtful = document.ownership.doubtfulOf(source.userId)
+    if (doubtful.size > 0 && hidesRelayed(result, doubtful)) {
+      const stateVector = document.questionTextTo(source.userId)
+      const details = { document: document.name, stateVector, relayed: true }
+      return { type: 'refused', error: new CausewayError('document/gap', details) }
+    }
     if (result.overlaps.length > 0 && !covers(equal, result.overlaps)) {
       return { type: 'compare', overlaps: result.overlaps }
     }
+    if (doubtful.size > 0) confirm(document, result.overlaps, doubtful)
     if (result.type === 'nothing-new') return { type: 'nothing-new', leftover: result.leftover }
     if (result.clocks.length > 0 && document.acceptedBytes + result.update.length > this.limits.documentBytes) {
       const details = { document: document.name, limitBytes: this.limits.documentBytes }
@@ -419,11 +489,24 @@ export class Replica<S extends Source> {
       const details = { document: document.name, limitClients: this.limits.documentClients }
       return { type: 'refused', error: new CausewayError('document/too-large', details) }
     }
+    if (this.hasTooManyRoots(document, result)) {
+      const details = { document: document.name, limitRoots: this.limits.documentRoots }
+      return { type: 'refused', error: new CausewayError('document/too-large', details) }
+    }
     if (this.inFlightBytes + result.update.length > this.limits.inFlightBytes) {
       return { type: 'refused', error: new CausewayError('document/busy', { document: document.name }) }
     }
     const changed = result.update !== part.update
-    return { type: 'fits', added: changed ? result : own(result), changed, leftover: result.leftover }
+    return { type: 'fits', added: changed ? result : own(result), changed, leftover: result.leftover, relayed }
+  }
+
+  /** Where the first write of a document exceeds a quota. Counts the document. */
+  private refusalOfNew(document: OpenDocument, { userId }: S, nowMs: number): CausewayError | undefined {
+    if (this.quotas === undefined || document.exists || document.hasInFlight) return undefined
+    this.nowMs = nowMs
+    const retryAfterMs = countNewDocument(this.quotas, spaceOf(document.name), userId)
+    if (retryAfterMs === 0) return undefined
+    return new CausewayError('document/too-many-new', { document: document.name, retryAfterMs })
   }
 
   /** Those that are there may go on. */
@@ -434,6 +517,17 @@ export class Replica<S extends Source> {
     return added > 0 && document.countClients() + added > limit
   }
 
+  /** Those that are there may go on. */
+  private hasTooManyRoots({ accepted }: OpenDocument, { roots }: NewUpdate): boolean {
+    if (roots.length === 0) return false
+    const { documentRoots, documentRootNames } = this.limits
+    const known = accepted.roots
+    const added = roots.filter((name) => !known.has(name))
+    if (added.length === 0) return false
+    const length = added.reduce((sum, name) => sum + name.length, known.length)
+    return known.size + added.length > documentRoots || length > documentRootNames
+  }
+
   private accept(
     source: S,
     fitting: readonly { readonly document: OpenDocument; readonly verdict: Extract<Verdict, { type: 'fits' }> }[],
@@ -442,7 +536,10 @@ export class Replica<S extends Source> {
     nowMs: number,
     effects: ReplicaEffect<S>[],
   ): void {
-    if (!this.hasOpened && this.inFlight.length === 0) this.open(nowMs, effects)
+    this.openOnce(nowMs, effects)
+    for (const { document, verdict } of fitting) {
+      for (const range of verdict.relayed) this.noteRelayed(document, range, nowMs, effects)
+    }
     const dot: Dot = { origin: this.origin, seq: this.nextSeq++ }
     const hlc = this.clock.next(nowMs)
     const parts: Part[] = []
@@ -460,12 +557,54 @@ export class Replica<S extends Source> {
   }
 
   /** The first op of an incarnation names what this disk held before, so that vectors can fold the old entry away. */
-  private open(nowMs: number, effects: ReplicaEffect<S>[]): void {
+  private openOnce(nowMs: number, effects: ReplicaEffect<S>[]): void {
+    if (this.hasOpened || this.inFlight.length > 0) return
     const dot: Dot = { origin: this.origin, seq: this.nextSeq++ }
     const hlc = this.clock.next(nowMs)
     this.inFlight.push({ dot, hlc, parts: [], bytes: 0, waiting: [] })
     const predecessor = this.predecessor === undefined ? {} : { predecessor: this.predecessor }
     effects.push({ type: 'append', op: { kind: 'open', dot, deps: this.vector, hlc, ...predecessor } })
+  }
+
+  // --- client ids -----------------------------------------------------------------------------------------------
+
+  private announce(
+    { document: name, client, userId, nowMs }: Extract<ReplicaInput<S>, { type: 'id-announced' }>,
+    effects: ReplicaEffect<S>[],
+  ): void {
+    // Told again with each renewal of its presence: what cannot be written now need not be kept.
+    if (this.writeProblem !== undefined) return
+    const document = this.loaded(name)
+    const announcement = document.ownership.announce(client, userId)
+    if (announcement.type !== 'owned') return
+    this.openOnce(nowMs, effects)
+    const { evicts } = announcement
+    this.record(document, { client, user: userId, ...(evicts === undefined ? {} : { evicts }) }, nowMs, effects)
+  }
+
+  private noteRelayed(
+    document: OpenDocument,
+    [client, from]: ClockRange,
+    nowMs: number,
+    effects: ReplicaEffect<S>[],
+  ): void {
+    const { ownership } = document
+    if (!ownership.relay(client, from)) return
+    this.record(document, { client, user: ownership.ownerOf(client)!.user, relayedFrom: from }, nowMs, effects)
+  }
+
+  private record(
+    document: OpenDocument,
+    owned: Omit<OwnedId, 'document' | 'generation'>,
+    nowMs: number,
+    effects: ReplicaEffect<S>[],
+  ): void {
+    const dot: Dot = { origin: this.origin, seq: this.nextSeq++ }
+    const hlc = this.clock.next(nowMs)
+    this.inFlight.push({ dot, hlc, parts: [], owned: document, bytes: 0, waiting: [] })
+    const { name, generation } = document
+    const op: Op = { kind: 'owned', dot, deps: this.others, hlc, owned: { document: name, generation, ...owned } }
+    effects.push({ type: 'append', op })
   }
 
   // --- content checks -------------------------------------------------------------------------------------------
@@ -501,7 +640,17 @@ export class Replica<S extends Source> {
     const check = ++this.lastCheck
     lanes.set(source.lane, { check, queue: [{ source, parts }], bytes, asked: overlaps })
     this.checkingBytes += bytes
-    effects.push({ type: 'compare-content', document, lane: source.lane, check, update: part.update, overlaps })
+    // A copy: it may have changed when the worker gets it.
+    const doubtfulFrom = new Map(document.ownership.doubtfulOf(source.userId))
+    effects.push({
+      type: 'compare-content',
+      document,
+      lane: source.lane,
+      check,
+      update: part.update,
+      overlaps,
+      doubtfulFrom,
+    })
   }
 
   private resume(
@@ -544,6 +693,7 @@ export class Replica<S extends Source> {
       this.durableHlc = op.hlc
       this.inFlightBytes -= op.bytes
       this.inFlightRequests -= op.waiting.length
+      op.owned?.ownership.settle()
       for (const { document, added } of op.parts) {
         const update = document.commit(op.dot, position - (seq - op.dot.seq), added, nowMs)
         const last = runs.at(-1)
@@ -574,6 +724,7 @@ export class Replica<S extends Source> {
     this.writeProblem = error
     for (const op of failed) {
       for (const { document } of op.parts) document.rollBack()
+      op.owned?.ownership.rollBack()
       for (const { source } of op.waiting) {
         this.refusedLanes.add(source.lane)
         effects.push({ type: 'refuse', source, error })
@@ -620,6 +771,43 @@ export class Replica<S extends Source> {
     document.compacting = true
     effects.push({ type: 'compact', document, tailCount: document.tail.length })
   }
+}
+
+const NO_RANGES: readonly ClockRange[] = []
+
+/** Of what is new, the structs under ids that somebody else than the source's user owns. */
+function foreignOf({ ownership }: OpenDocument, { clocks }: NewUpdate, { userId }: Source): readonly ClockRange[] {
+  if (ownership.size === 0) return NO_RANGES
+  for (const [client] of clocks) {
+    if (ownership.isForeign(client, userId)) return clocks.filter(([id]) => ownership.isForeign(id, userId))
+  }
+  return NO_RANGES
+}
+
+/**
+ * An owner who goes on where others have written under its id must show what it stands on, or an edit on top of what it
+ * never wrote would pass for its own. Asked from there, it sends both.
+ */
+function hidesRelayed(result: Exclude<Checked, { type: 'gap' }>, doubtful: ReadonlyMap<number, number>): boolean {
+  if (result.type !== 'new') return false
+  return result.clocks.some(([client, from]) => {
+    const since = doubtful.get(client)
+    return since !== undefined && !showsAll(result.overlaps, client, since, from)
+  })
+}
+
+/** The content of `overlaps` agrees: where that is all that others wrote under an id, it is the owner's. */
+function confirm(document: OpenDocument, overlaps: readonly ClockRange[], doubtful: ReadonlyMap<number, number>): void {
+  for (const [client, since] of [...doubtful]) {
+    if (showsAll(overlaps, client, since, document.accepted.clocks.get(client))) document.ownership.confirm(client)
+  }
+}
+
+/** Overlaps of one client follow each other; they may lie apart where the sender lacks a range. */
+function showsAll(overlaps: readonly ClockRange[], client: number, from: number, to: number): boolean {
+  let seen = from
+  for (const [id, start, end] of overlaps) if (id === client && start <= seen) seen = Math.max(seen, end)
+  return seen >= to
 }
 
 /** The update's bytes may be a view of a socket's receive buffer, which must not be kept alive for a few bytes. */

@@ -3,12 +3,13 @@
  * commit (origins, documents, the end of the log), so that a commit that fails leaves no trace in memory.
  */
 import { type OriginId, replicaNameOf } from '../../shared/clock/dot.js'
-import type { Op } from '../../shared/protocol/op.js'
+import { type Op, type OwnedId, partsOf } from '../../shared/protocol/op.js'
 import { encodeOpRecord } from '../../shared/protocol/op-codec.js'
 import { advancedClock, DocumentState, keyOf, xorInto } from './document-row.js'
 import type { LogRow } from './log-row.js'
 import { checksumOf, type Link, linkColumns, type OpRow } from './op-row.js'
 import { type Origin, OriginDrafts } from './origin-table.js'
+import type { OwnedRow } from './owned-row.js'
 
 /** What is durable, as a commit reads it. */
 export interface Committed {
@@ -23,10 +24,14 @@ export interface NewOpRow extends OpRow {
   readonly total: number
 }
 
+const NO_LINKS: readonly Link[] = []
+
 export class CommitDraft {
   private readonly committed: Committed
   readonly origins: OriginDrafts
   readonly documents = new Map<string, DocumentState>()
+  /** In the order in which they were recorded. */
+  readonly owned: (OwnedId & OwnedRow)[] = []
   lastDocument: number
   private position: number
   private hlc: number
@@ -53,8 +58,9 @@ export class CommitDraft {
     const position = ++this.position
     const { id: origin, chain } = this.origins.advance(op, position)
     const record = encodeOpRecord(op, this.origins.intern)
-    const { document, previous, more } = linkColumns(op.kind === 'open' ? [] : this.touch(op, position, chain))
+    const { document, previous, more } = linkColumns(this.touch(op, position, chain))
     const { hlc } = op
+    if (op.kind === 'owned') this.owned.push({ ...op.owned, hlc, origin: op.dot.origin, seq: op.dot.seq })
     if (hlc > this.hlc) this.hlc = hlc
     this.total += record.length
     const { total } = this
@@ -63,9 +69,11 @@ export class CommitDraft {
   }
 
   /** Counts an op in every document that it touches, and links it to the op before it there. */
-  private touch(op: Exclude<Op, { kind: 'open' }>, position: number, chain: Uint8Array): Link[] {
+  private touch(op: Op, position: number, chain: Uint8Array): readonly Link[] {
+    const parts = partsOf(op)
+    if (parts.length === 0) return NO_LINKS
     const links: Link[] = []
-    for (const { document, generation, update } of op.parts) {
+    for (const { document, generation, update } of parts) {
       const state = this.draft(document, generation, position)
       state.bytes += update.length
       // A second part of this op for the same document.

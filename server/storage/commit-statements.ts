@@ -4,6 +4,7 @@ import type { CommitDraft, NewOpRow } from './commit-draft.js'
 import { type DocumentState, encodeClock } from './document-row.js'
 import { logRowWriter } from './log-row.js'
 import { originWriter } from './origin-table.js'
+import { ownedRowWriter } from './owned-row.js'
 import { exact } from './sqlite-values.js'
 
 type Values = (number | bigint | string | Uint8Array | null)[]
@@ -13,6 +14,7 @@ export class CommitStatements {
   private readonly insertDocument: Database.Statement<Values>
   private readonly updateDocument: Database.Statement<Values>
   private readonly putOrigin: ReturnType<typeof originWriter>
+  private readonly putOwned: ReturnType<typeof ownedRowWriter>
   readonly putLog: ReturnType<typeof logRowWriter>
 
   constructor(database: Database.Database) {
@@ -22,6 +24,7 @@ export class CommitStatements {
       'UPDATE documents SET last = ?, count = ?, digest = ?, clock = ?, bytes = ?, updated = ? WHERE id = ?',
     )
     this.putOrigin = originWriter(database)
+    this.putOwned = ownedRowWriter(database)
     this.putLog = logRowWriter(database)
   }
 
@@ -32,11 +35,12 @@ export class CommitStatements {
   }
 
   /** Writes what a commit changes besides its ops. Returns how many rows that was. */
-  putRest({ origins, documents, log }: CommitDraft): number {
+  putRest({ origins, documents, owned, log }: CommitDraft): number {
     for (const state of documents.values()) this.putDocument(state)
     for (const origin of origins.changed.values()) this.putOrigin(origin, origins.intern)
+    for (const record of owned) this.putOwned(record)
     this.putLog(log)
-    return documents.size + origins.changed.size + 1
+    return documents.size + origins.changed.size + owned.length + 1
   }
 
   putDocument(state: DocumentState): void {

@@ -27,7 +27,8 @@ import {
   type FromWriter,
   fromErrorMessage,
   owned,
-  type PackedDocument,
+  type PackedOpening,
+  type ReadDocument,
   type ToReader,
   type ToWriter,
   unpackDocument,
@@ -35,7 +36,14 @@ import {
 import type { StoreFigures } from './log-store.js'
 import { LogThread } from './log-thread.js'
 import { isRecoverable } from './storage-error.js'
-import type { DocumentPage, ListOptions, LoadOptions, SnapshotToSave, StoredDocument } from './stored-document.js'
+import type {
+  DocumentPage,
+  ListOptions,
+  LoadOptions,
+  Opening,
+  SnapshotToSave,
+  StoredDocument,
+} from './stored-document.js'
 
 /** What may wait for the disk; a single batch may be larger. */
 export const BACKLOG_BATCHES = 4_096
@@ -134,10 +142,12 @@ class LogClient implements Log {
   }
 
   async load(document: string, options: LoadOptions = {}): Promise<StoredDocument | undefined> {
-    const packed = await this.loadPacked(document, options)
-    if (!packed) return undefined
-    if (packed.position > this.position) await this.reached(packed.position)
-    return unpackDocument(packed)
+    const { stored } = await this.readDocument((id) => ({ type: 'load', id, document, options }))
+    return stored
+  }
+
+  open(document: string): Promise<Opening> {
+    return this.readDocument((id) => ({ type: 'open', id, document }))
   }
 
   list(options: ListOptions): Promise<DocumentPage> {
@@ -265,10 +275,16 @@ class LogClient implements Log {
     return await this.writer.call(ask)
   }
 
-  private loadPacked(document: string, options: LoadOptions): Promise<PackedDocument | undefined> {
-    const ask = (id: number) => ({ type: 'load', id, document, options }) as const
+  private async readDocument(ask: (id: number) => ReadDocument): Promise<Opening> {
+    const { stored, owned } = await this.readPacked(ask)
+    if (!stored) return { owned }
+    if (stored.position > this.position) await this.reached(stored.position)
+    return { stored: unpackDocument(stored), owned }
+  }
+
+  private readPacked(ask: (id: number) => ReadDocument): Promise<PackedOpening> {
     if (this.isReaderUp || this.writer.waiting >= EARLY_LOADS) return this.readTogether(ask)
-    const packed = this.write<PackedDocument | undefined>(ask)
+    const packed = this.write<PackedOpening>(ask)
     // After the question was sent: starting a thread holds this one up.
     this.reader ??= this.startReader()
     return packed

@@ -4,7 +4,14 @@ import type { HybridTime } from '../../shared/clock/hybrid-clock.js'
 import type { ErrorCodeName } from '../../shared/errors/codes.js'
 import { CausewayError, type ErrorDetails } from '../../shared/errors/error.js'
 import type { LogOptions, PruneOptions, Recovered } from './log.js'
-import type { ListOptions, LoadOptions, Snapshot, SnapshotToSave, StoredDocument } from './stored-document.js'
+import type {
+  ListOptions,
+  LoadOptions,
+  Snapshot,
+  SnapshotToSave,
+  StoredDocument,
+  StoredOwner,
+} from './stored-document.js'
 
 /** Which of the two a thread is: given to it when it starts. */
 export type LogRole = 'writer' | 'reader'
@@ -15,13 +22,18 @@ export interface OpenLog {
   readonly options: LogOptions
 }
 
+/** Answered by a `PackedOpening`; its `owned` is that of `open`. */
+export type ReadDocument =
+  | { readonly type: 'load'; readonly id: number; readonly document: string; readonly options: LoadOptions }
+  | { readonly type: 'open'; readonly id: number; readonly document: string }
+
 /** In the order in which they are sent, after `OpenLog`. */
 export type ToWriter =
   /** `epoch` rises with every failure: what was sent before the main thread knew of it fails, too. */
   | { readonly type: 'commit'; readonly epoch: number; readonly batch: Uint8Array }
   | { readonly type: 'quarantine'; readonly document: string; readonly reason: string }
   /** While the reader is not up. */
-  | { readonly type: 'load'; readonly id: number; readonly document: string; readonly options: LoadOptions }
+  | ReadDocument
   | { readonly type: 'save-snapshot'; readonly id: number; readonly snapshot: SnapshotToSave }
   | { readonly type: 'prune'; readonly id: number; readonly options: PruneOptions }
   | { readonly type: 'figures'; readonly id: number }
@@ -29,7 +41,7 @@ export type ToWriter =
   | { readonly type: 'close'; readonly id: number }
 
 export type ToReader =
-  | { readonly type: 'load'; readonly id: number; readonly document: string; readonly options: LoadOptions }
+  | ReadDocument
   | { readonly type: 'list'; readonly id: number; readonly options: ListOptions }
   | { readonly type: 'scrub'; readonly id: number }
   | { readonly type: 'backup'; readonly id: number; readonly path: string }
@@ -91,6 +103,12 @@ export interface PackedDocument extends Omit<StoredDocument, 'snapshot' | 'tail'
   /** Five numbers per update of the tail: position, index in `origins`, seq, hlc, size. */
   readonly numbers: Float64Array<ArrayBuffer>
   readonly updates: Uint8Array<ArrayBuffer>
+}
+
+/** As `Opening`, between threads. */
+export interface PackedOpening {
+  readonly stored: PackedDocument | undefined
+  readonly owned: readonly StoredOwner[]
 }
 
 const NUMBERS = 5

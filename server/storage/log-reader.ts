@@ -6,15 +6,24 @@ import type Database from 'better-sqlite3'
 import type { OriginId } from '../../shared/clock/dot.js'
 import type { HybridTime } from '../../shared/clock/hybrid-clock.js'
 import { CausewayError } from '../../shared/errors/error.js'
-import type { Op } from '../../shared/protocol/op.js'
+import { type Op, partsOf } from '../../shared/protocol/op.js'
 import { clockRecord, type DocumentRow, SELECT_NEWEST_LIFE, xorInto } from './document-row.js'
 import { type LogRow, logRowReader } from './log-row.js'
 import { CHAIN_BYTES, linksOf, OP_COLUMNS, type OpRow, readOp } from './op-row.js'
 import { originNames } from './origin-table.js'
+import { ownedRowsReader } from './owned-row.js'
 import { readSnapshot, SNAPSHOT_COLUMNS, type SnapshotRow } from './snapshot-row.js'
 import { DamageError } from './sqlite-values.js'
 import { asStorageError } from './storage-error.js'
-import type { DocumentPage, ListOptions, LoadOptions, Snapshot, StoredDocument, TailUpdate } from './stored-document.js'
+import type {
+  DocumentPage,
+  ListOptions,
+  LoadOptions,
+  Opening,
+  Snapshot,
+  StoredDocument,
+  TailUpdate,
+} from './stored-document.js'
 
 /** The largest page of a listing. */
 const LIST_LIMIT = 1_000
@@ -41,6 +50,7 @@ export class LogReader {
   private readonly selectPositions: Database.Statement<[number], { kind: 'head' | 'base'; position: number }>
   private readonly selectSnapshot: Database.Statement<[number, string], SnapshotRow>
   private readonly selectOp: Database.Statement<[number], OpRow>
+  private readonly readOwned: ReturnType<typeof ownedRowsReader>
   private readonly selectPage: Database.Statement<[string, string, number], DocumentRow>
 
   constructor(database: Database.Database) {
@@ -54,6 +64,7 @@ export class LogReader {
     this.selectPositions = database.prepare('SELECT kind, position FROM snapshots WHERE document = ?')
     this.selectSnapshot = database.prepare(`SELECT ${SNAPSHOT_COLUMNS} FROM snapshots WHERE document = ? AND kind = ?`)
     this.selectOp = database.prepare(`SELECT ${OP_COLUMNS} FROM ops WHERE position = ?`)
+    this.readOwned = ownedRowsReader(database)
     // Of the columns beside MAX, SQLite shows those of the row that holds it.
     this.selectPage = database.prepare(
       `SELECT name, MAX(generation) AS generation, bytes, clock, updated FROM documents
@@ -74,6 +85,15 @@ export class LogReader {
       if (quarantined !== undefined)
         throw new CausewayError('document/unavailable', { document: name, reason: quarantined })
       return options.upTo === undefined ? this.loadNow(row) : this.loadThen(row, options.upTo)
+    })
+  }
+
+  /** As `load`, of now, with the owned client ids: they may be there before the document is. */
+  open(name: string): Opening {
+    return this.reading(name, () => {
+      const stored = this.load(name)
+      const owned = this.readOwned(name, stored?.generation ?? 0)
+      return stored === undefined ? { owned } : { stored, owned }
     })
   }
 
@@ -116,8 +136,7 @@ export class LogReader {
       if (!row) throw new DamageError('an op of the document is missing', position)
       const op = readOp(row, this.originOf)
       const link = linksOf(row).find((one) => one.document === document.id)
-      const parts = op.kind === 'open' ? [] : op.parts
-      const updates = parts
+      const updates = partsOf(op)
         .filter((part) => part.document === document.name && part.generation === document.generation)
         .map(({ update }) => update)
       if (!link || updates.length === 0 || link.previous >= position) {

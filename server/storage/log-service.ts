@@ -10,7 +10,9 @@ import {
   buffersOf,
   type FromReader,
   type FromWriter,
+  type PackedOpening,
   packDocument,
+  type ReadDocument,
   type Together,
   type ToReader,
   type ToWriter,
@@ -19,7 +21,6 @@ import {
 import { LogReader } from './log-reader.js'
 import type { LogStore } from './log-store.js'
 import { DATABASE_FILE, openReadOnly } from './schema.js'
-import type { StoredDocument } from './stored-document.js'
 import { Scrubber } from './verification.js'
 
 /** What one transaction merges at most: all of it waits for the slowest. */
@@ -94,14 +95,12 @@ export class WriterService {
 
   private serve(message: Exclude<ToWriter, Commit>): undefined {
     if (message.type === 'quarantine') this.store.quarantine(message.document, message.reason)
-    else if (message.type === 'load') {
-      const { document, options } = message
-      answerLoad(message.id, this.post, () => this.store.load(document, options))
-    } else answer(message.id, this.post, () => this.answerTo(message))
+    else if (message.type === 'load' || message.type === 'open') answerRead(message, this.post, this.store)
+    else answer(message.id, this.post, () => this.answerTo(message))
     if (message.type === 'close') this.onClosed()
   }
 
-  private answerTo(message: Exclude<ToWriter, Commit | { type: 'quarantine' | 'load' }>): unknown {
+  private answerTo(message: Exclude<ToWriter, Commit | ReadDocument | { type: 'quarantine' }>): unknown {
     switch (message.type) {
       case 'save-snapshot':
         return this.store.saveSnapshot(message.snapshot)
@@ -150,7 +149,8 @@ export class ReaderService {
         this.gathered = undefined
         break
       case 'load':
-        this.load(message)
+      case 'open':
+        this.read(message)
         break
       case 'list':
         answer(message.id, this.post, () => this.open().reader.list(message.options))
@@ -196,14 +196,9 @@ export class ReaderService {
     )
   }
 
-  private load({ id, document, options }: Extract<ToReader, { type: 'load' }>): void {
-    answerLoad(id, this.post, () => {
-      try {
-        return this.open().reader.load(document, options)
-      } catch (thrown) {
-        this.reportDamage(document, asCausewayError(thrown))
-        throw thrown
-      }
+  private read(message: ReadDocument): void {
+    answerRead(message, this.post, this.open().reader, (thrown) => {
+      this.reportDamage(message.document, asCausewayError(thrown))
     })
   }
 
@@ -240,16 +235,21 @@ export class ReaderService {
   }
 }
 
-function answerLoad(
-  id: number,
+function answerRead(
+  message: ReadDocument,
   post: (message: Answer, transfer?: ArrayBuffer[]) => void,
-  load: () => StoredDocument | undefined,
+  from: Pick<LogReader, 'load' | 'open'>,
+  onFailed: (thrown: unknown) => void = () => {},
 ): void {
+  const { id, document } = message
   try {
-    const loaded = load()
-    const packed = loaded && packDocument(loaded)
-    post({ type: 'answered', id, value: packed }, packed && buffersOf(packed))
+    const { stored, owned } =
+      message.type === 'open' ? from.open(document) : { stored: from.load(document, message.options), owned: [] }
+    const packed = stored && packDocument(stored)
+    const value: PackedOpening = { stored: packed, owned }
+    post({ type: 'answered', id, value }, packed && buffersOf(packed))
   } catch (thrown) {
+    onFailed(thrown)
     post({ type: 'failed', id, error: toErrorMessage(asCausewayError(thrown)) })
   }
 }

@@ -7,7 +7,7 @@ import Database from 'better-sqlite3'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { OriginId } from '../../shared/clock/dot.js'
-import type { Op } from '../../shared/protocol/op.js'
+import { type Op, partsOf } from '../../shared/protocol/op.js'
 import { encodeOpBatch, encodeOpCanonical } from '../../shared/protocol/op-codec.js'
 import { incarnation, OpSource, part, temporaryDirectory, textOf } from '../../test/integration/storage/op-source.js'
 import { LogStore } from './log-store.js'
@@ -76,7 +76,7 @@ function apply(model: Model, ops: readonly Op[]): void {
     const before = model.chains.get(origin) ?? Buffer.alloc(16)
     const chain = createHash('sha256').update(before).update(encodeOpCanonical(op)).digest().subarray(0, 16)
     model.chains.set(origin, chain)
-    for (const { document, update } of op.kind === 'open' ? [] : op.parts) {
+    for (const { document, update } of partsOf(op)) {
       model.words.set(document, [
         ...(model.words.get(document) ?? []),
         { position: model.position, text: textOf(update) },

@@ -27,7 +27,14 @@ import { Pruner } from './prune.js'
 import { CHECKPOINT_PAGES, DATABASE_FILE, openDatabase } from './schema.js'
 import { type SnapshotRow, snapshotChecksum } from './snapshot-row.js'
 import { asStorageError, isRecoverable } from './storage-error.js'
-import type { DocumentPage, ListOptions, LoadOptions, SnapshotToSave, StoredDocument } from './stored-document.js'
+import type {
+  DocumentPage,
+  ListOptions,
+  LoadOptions,
+  Opening,
+  SnapshotToSave,
+  StoredDocument,
+} from './stored-document.js'
 import { checkHeads, checkStructure, nameDocuments, OpVerifier, START_OPS } from './verification.js'
 import { Witness } from './witness.js'
 
@@ -157,6 +164,12 @@ export class LogStore {
   load(document: string, options: LoadOptions = {}): StoredDocument | undefined {
     this.refuseAfterFailure({ read: true })
     return this.quarantining(document, () => this.reader.load(document, options))
+  }
+
+  /** As `load`, with the owned client ids. */
+  open(document: string): Opening {
+    this.refuseAfterFailure({ read: true })
+    return this.quarantining(document, () => this.reader.open(document))
   }
 
   list(options: ListOptions): DocumentPage {

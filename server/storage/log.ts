@@ -9,7 +9,14 @@ import type { Dot } from '../../shared/clock/dot.js'
 import type { HybridTime } from '../../shared/clock/hybrid-clock.js'
 import type { VersionVector } from '../../shared/clock/version-vector.js'
 import type { CausewayError } from '../../shared/errors/error.js'
-import type { DocumentPage, ListOptions, LoadOptions, SnapshotToSave, StoredDocument } from './stored-document.js'
+import type {
+  DocumentPage,
+  ListOptions,
+  LoadOptions,
+  Opening,
+  SnapshotToSave,
+  StoredDocument,
+} from './stored-document.js'
 
 export interface LogOptions {
   /** Created where it is missing. One process at a time. */
@@ -126,6 +133,8 @@ export interface Log {
    * `document/too-expensive`, `storage/busy`, `storage/failed`, with `upTo` also `history/compacted`.
    */
   load(document: string, options?: LoadOptions): Promise<StoredDocument | undefined>
+  /** As `load`, of now, with the owned client ids. */
+  open(document: string): Promise<Opening>
   /**
    * Replaces the snapshot atomically. Rejects with `request/invalid` (older than the present one, or no position of this
    * log), `document/not-found`, `document/too-large`, and what a commit may fail with.

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import type { Op } from '../../shared/protocol/op.js'
+import { type Op, partsOf } from '../../shared/protocol/op.js'
 import { encodeOpBatch } from '../../shared/protocol/op-codec.js'
 import { incarnation, OpSource, part, temporaryDirectory, textOf } from '../../test/integration/storage/op-source.js'
 import type { PruneOptions, PruneReport } from './log.js'
@@ -42,7 +42,7 @@ class World {
     const timed = ops.map((op, index) => ({ ...op, hlc: ((START_MS + first + index) * 1024) as Op['hlc'] }))
     this.store.commit([encodeOpBatch(timed)])
     for (const [index, op] of timed.entries()) {
-      for (const { document, update } of op.kind === 'open' ? [] : op.parts) {
+      for (const { document, update } of partsOf(op)) {
         this.words.set(document, [
           ...(this.words.get(document) ?? []),
           { position: first + index, text: textOf(update) },

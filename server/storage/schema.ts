@@ -6,6 +6,7 @@
  *   documents  one row per life (generation) of a document: where its list begins, how many ops touched it and the
  *              XOR of their chain values, and what a listing shows.
  *   snapshots  the states that the lists end at: `head`, and `base` where the history begins.
+ *   owned      Yjs client ids with their owners: what the ops that say so come to (owned-row.ts).
  *   origins    interned origins, each with its head: last seq and chain value.
  *   log        one row: the head of the whole log; none before the first commit.
  *
@@ -88,6 +89,21 @@ const MIGRATIONS: readonly string[] = [
     document INTEGER PRIMARY KEY REFERENCES documents,
     reason TEXT NOT NULL
   ) STRICT;
+  `,
+  // 2: owned client ids. By name, since an id may be owned before its document is written.
+  `
+  CREATE TABLE owned (
+    document TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    client INTEGER NOT NULL,
+    user TEXT NOT NULL,
+    hlc INTEGER NOT NULL,      -- of the op that named the owner
+    origin TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    relayed_from INTEGER,      -- first clock that somebody else brought
+    checksum INTEGER NOT NULL,
+    PRIMARY KEY (document, generation, client)
+  ) STRICT, WITHOUT ROWID;
   `,
 ]
 

@@ -49,6 +49,21 @@ export interface StoredDocument {
   readonly digest: { readonly count: number; readonly xor: Uint8Array }
 }
 
+/** A Yjs client id with its owner, as `OwnedId` has it. */
+export interface StoredOwner {
+  readonly client: number
+  readonly user: string
+  readonly relayedFrom?: number
+}
+
+/** What opening a document for use needs. */
+export interface Opening {
+  /** Absent where no op has touched it. */
+  readonly stored?: StoredDocument
+  /** Oldest first. */
+  readonly owned: readonly StoredOwner[]
+}
+
 export interface LoadOptions {
   /** As of this position of the log, from the kept history, instead of now. `clock` and `digest` are still today's. */
   readonly upTo?: number

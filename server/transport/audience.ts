@@ -69,6 +69,11 @@ export class Audience implements TurnEnd {
     }
   }
 
+  /** The client id that a member announced as its own. */
+  ownIdOf({ presenceOwner }: AudienceMember): number | undefined {
+    return this.presence?.ownIdOf(presenceOwner)
+  }
+
   /** The frame that shows a member who is present; absent where nobody is. */
   presentFrame({ form }: AudienceMember): Buffer | undefined {
     const update = this.presence?.states()

@@ -241,6 +241,7 @@ class Session implements StockProtocol {
 
   tick(nowMs: number): void {
     const { document } = this
+    document?.tick()
     // A token under judgement decides, even if it takes a moment longer than the old one lasts.
     if (document === undefined || this.state === 'judging') return
     if (isExpired(document.caller, nowMs)) this.denied(new CausewayError('access/expired'))

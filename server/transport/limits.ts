@@ -22,6 +22,8 @@ export interface TransportLimits {
   readonly pings: number
   /** Updates of one connection without an outcome; it is not read beyond. */
   readonly requestsInFlight: number
+  /** How long an update may wait for its outcome: the disk, a comparison of content, those before it. */
+  readonly outcomeMs: number
   /** Bytes that wait for a reader, beyond answers to its step1s. */
   readonly backlogBytes: number
   /** A step1 is answered when no more than this waits before the answer. */
@@ -65,6 +67,7 @@ export const TRANSPORT_LIMITS: TransportLimits = {
   messagesPerTurn: 4096,
   pings: 20,
   requestsInFlight: 10_000,
+  outcomeMs: 30_000,
   backlogBytes: 4 * MIB,
   answerBacklogBytes: MIB,
   answersInFlight: 4,

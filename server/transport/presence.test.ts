@@ -96,6 +96,23 @@ test('every id seen with a state on a connection is gone when it closes', () => 
   expect(show(presence.states())).toEqual(['7@1 {}'])
 })
 
+test('[SEC] the own id of a connection is the first that it showed, whatever it says of others', () => {
+  const presence = presenceOf(4)
+  expect(presence.ownIdOf(1)).toBeUndefined()
+  presence.receive(1, ADA, say(entry(5, 1, { a: 1 })), 0)
+  presence.receive(1, ADA, say(entry(6, 1, { a: 1 })), 0)
+  expect(presence.ownIdOf(1)).toBe(5)
+  // What is said of somebody present, or that somebody is gone, announces nothing.
+  presence.receive(2, EVE, say(entry(5, 9, { a: 2 }), entry(7, 1, null)), 0)
+  expect(presence.ownIdOf(2)).toBeUndefined()
+  presence.leave(1)
+  // Nor does what was heard of somebody who has left meanwhile.
+  presence.receive(2, EVE, say(entry(5, 1, { a: 1 })), 0)
+  expect(presence.ownIdOf(2)).toBeUndefined()
+  presence.receive(2, EVE, say(entry(8, 1, {})), 0)
+  expect([presence.ownIdOf(1), presence.ownIdOf(2)]).toEqual([undefined, 8])
+})
+
 test('a client that says goodbye is gone at its own clock', () => {
   const presence = presenceOf(3)
   presence.receive(1, NOBODY, say(entry(5, 3, {})), 0)

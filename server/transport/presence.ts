@@ -56,6 +56,8 @@ export interface PresenceStamp {
 interface Holder {
   stamp: PresenceStamp
   readonly ids: Set<number>
+  /** The first id that it showed. */
+  ownId: number | undefined
   readonly bucket: TokenBucket
   /** What exceeded the rate, the latest of each id. */
   deferred: Map<number, ReceivedAwareness> | undefined
@@ -111,6 +113,14 @@ export class Presence {
       } else if (!this.take(owner, holder, entry, nowMs)) refused++
     }
     return refused
+  }
+
+  /**
+   * The id that the connection announced as its own: the first one that it showed. A client says who it is before it
+   * hears of anybody, and what it says of others later is what it heard.
+   */
+  ownIdOf(owner: PresenceOwner): number | undefined {
+    return this.holders.get(owner)?.ownId
   }
 
   /** The connection has left the document: everyone it showed is gone. */
@@ -197,6 +207,7 @@ export class Presence {
     }
     if (known !== undefined && known.owner !== owner) this.holders.get(known.owner)?.ids.delete(id)
     holder.ids.add(id)
+    holder.ownId ??= id
     holder.deferred?.delete(id)
     this.gone.delete(id)
     this.bytes = bytes
@@ -291,7 +302,7 @@ export class Presence {
     let holder = this.holders.get(owner)
     if (holder === undefined) {
       const bucket = new TokenBucket(this.limits.changes, nowMs)
-      holder = { stamp, ids: new Set(), bucket, deferred: undefined }
+      holder = { stamp, ids: new Set(), ownId: undefined, bucket, deferred: undefined }
       this.holders.set(owner, holder)
     }
     holder.stamp = stamp

@@ -4,7 +4,14 @@
  */
 import { asCausewayError, CausewayError } from '../../shared/errors/error.js'
 import { encodeYMessage, STEP2_PREFIX, UPDATE_PREFIX } from '../../shared/protocol/sync.js'
-import type { Acknowledgement, DeliveredBatch, Documents, Subscriber, Subscription } from '../replica/documents.js'
+import type {
+  Acknowledgement,
+  AnnouncementOutcome,
+  DeliveredBatch,
+  Documents,
+  Subscriber,
+  Subscription,
+} from '../replica/documents.js'
 import type { Audience, AudienceMember, Audiences, WireForm } from './audience.js'
 import type { Asker, Caller, Connection } from './connection.js'
 import { type StockEffect, StockSession } from './stock-session.js'
@@ -56,6 +63,11 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
   private readonly updatePrefix: Uint8Array
   private subscription: Subscription | undefined
   private audience: Audience | undefined
+  /** Requests in flight that a tick was the first to see: all whose number is below `before`, and not below the one before it. */
+  private readonly arrivals: { readonly before: number; readonly seenAtMs: number }[] = []
+  /** What became of its client's id, last. */
+  private asksForRelayed = false
+  private announced: AnnouncementOutcome | undefined
   private queriedAtMs = Number.NEGATIVE_INFINITY
   private isAttached = false
   private isOver = false
@@ -106,6 +118,16 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
     return this.session.unansweredQuestions
   }
 
+  /** Others have written under the client's id: what it has there itself decides whether that is its own. */
+  private askForRelayed(): void {
+    this.asksForRelayed = true
+    this.perform(this.session.asksAgain())
+  }
+
+  get userId(): string | undefined {
+    return this.ofCaller.userId
+  }
+
   get caller(): Caller {
     return this.ofCaller
   }
@@ -152,6 +174,22 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
     const { ofCaller, connection } = this
     const refused = this.audience!.receive(this, ofCaller, update, connection.nowMs)
     if (refused > 0) connection.metrics.count('presence-refused', refused)
+    this.announce()
+  }
+
+  /** Whoever may write here owns the client id that they write under. */
+  private announce(): void {
+    if (this.userId === undefined || !this.mayWrite) return
+    const client = this.audience!.ownIdOf(this)
+    if (client === undefined) return
+    const outcome = this.subscription!.announce(client)
+    if (outcome === this.announced) return
+    const isFirst = this.announced === undefined
+    this.announced = outcome
+    if (outcome === 'relayed') {
+      // Only when it comes: what others write while it is here meets its own edits.
+      if (isFirst) this.askForRelayed()
+    } else if (outcome !== 'owned') this.connection.metrics.count(outcome === 'taken' ? 'id-taken' : 'id-unowned')
   }
 
   showPresent(): void {
@@ -174,6 +212,24 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
   /** Sends our state vector when a connection opens, to be answered by a step2 that the client counts. */
   openQuestion(): void {
     if (this.session.opened()) this.ask()
+  }
+
+  /**
+   * Ends the connection where an update has waited too long. It may or may not be stored then, and a new connection finds
+   * out: both sides say what they have.
+   */
+  tick(): void {
+    if (!this.connection.isOpen) return
+    const { firstInFlight, inFlight } = this.session
+    const { nowMs, limits, metrics } = this.connection
+    const next = firstInFlight + inFlight
+    // When requests came is known to a tick, and only of those that are still there at one.
+    if (next > (this.arrivals.at(-1)?.before ?? firstInFlight)) this.arrivals.push({ before: next, seenAtMs: nowMs })
+    while (this.arrivals.length > 0 && this.arrivals[0]!.before <= firstInFlight) this.arrivals.shift()
+    const waitedMs = nowMs - (this.arrivals[0]?.seenAtMs ?? nowMs)
+    if (waitedMs < limits.outcomeMs) return
+    metrics.count('update-late')
+    this.connection.failed(new CausewayError('storage/slow', { document: this.document, waitedMs }))
   }
 
   // --- from the document
@@ -204,6 +260,7 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
   refuse(request: number, error: CausewayError): void {
     if (this.isOver) return
     this.connection.metrics.count('update-refused')
+    if (error.details['relayed'] === true) this.asksForRelayed = true
     const { inFlight } = this.session
     this.settle(inFlight, this.session.refused(request, error))
   }
@@ -278,6 +335,9 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
         case 'ask':
           this.ask()
           break
+        case 'lose':
+          this.protocol.lost(effect.error)
+          break
         case 'close':
           this.connection.failed(effect.error)
           break
@@ -292,7 +352,8 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
 
   private sendStep1(): void {
     if (this.isOver) return
-    const stateVector = this.subscription!.stateVector()
+    const subscription = this.subscription!
+    const stateVector = this.asksForRelayed ? subscription.question() : subscription.stateVector()
     this.connection.answer([frameMessage(this.form.prefix, encodeYMessage({ type: 'step1', stateVector }))])
     if (--this.questions > 0) this.connection.ask(this.questioner)
   }

@@ -133,6 +133,15 @@ test('an answer that owes nothing brings no acknowledgement', () => {
   expect(show(session.acknowledged(session.received('step2'), STORED))).toBe('')
 })
 
+test('[DU3] content that differs in an answer loses the document, since there is nothing left to withhold', () => {
+  const differs = new CausewayError('document/equivocation')
+  const session = connected()
+  expect(show(session.acknowledged(session.received('step2'), STORED))).toBe('+1')
+  expect(show(session.asksAgain())).toBe('?')
+  expect(show(session.refused(session.received('step2'), differs))).toBe('lose')
+  expect(show(session.refused(session.received('update'), differs))).toBe('-1')
+})
+
 test('a step2 for the session before this one at the same address is not counted', () => {
   const session = connected()
   const next = new StockSession(session.unansweredQuestions)

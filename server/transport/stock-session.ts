@@ -28,6 +28,8 @@ export type StockEffect =
   | { readonly type: 'echo'; readonly update: Uint8Array }
   /** Send a step1 with the durable state vector. */
   | { readonly type: 'ask' }
+  /** What the client shows is not what is stored, and no acknowledgement is left to withhold. */
+  | { readonly type: 'lose'; readonly error: CausewayError }
   /** The connection cannot go on: by a new one the client offers again what it has. */
   | { readonly type: 'close'; readonly error: CausewayError }
 
@@ -74,6 +76,11 @@ export class StockSession {
     return this.requests.length - this.head
   }
 
+  /** The number of the first request without an outcome, or behind one; one more than the last where there is none. */
+  get firstInFlight(): number {
+    return this.first
+  }
+
   /** How many step1s the client has not answered; it may do so under the next session of the same address. */
   get unansweredQuestions(): number {
     return this.questions.length + this.strays
@@ -87,6 +94,11 @@ export class StockSession {
     if (this.questions.length >= QUESTIONS_LIMIT) return false
     this.questions.push(false)
     return true
+  }
+
+  /** The client is to be asked once more, whatever it answers to what it was asked before. */
+  asksAgain(): readonly StockEffect[] {
+    return this.questions.length >= QUESTIONS_LIMIT ? NOTHING : [this.ask()]
   }
 
   /** An edit or a step2 arrived: the number under which it is to be offered to the document. */
@@ -131,6 +143,9 @@ export class StockSession {
       case 'storage/full':
       case 'storage/read-only':
         return this.withhold(number, request, false)
+      case 'document/equivocation':
+        if (!request.isAnswer) return this.settle(number, request, refusals(request.owes, error))
+        return this.settle(number, request, [...refusals(request.owes, error), { type: 'lose', error }])
       default:
         if (error.info.retry !== 'never') return [{ type: 'close', error }]
         return this.settle(number, request, refusals(request.owes, error))

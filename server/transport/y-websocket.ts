@@ -65,6 +65,7 @@ export class YHandler implements ProtocolHandler, StockProtocol {
       const waitedMs = nowMs - connection.openedAtMs
       if (waitedMs >= connection.limits.authenticationMs) connection.close(new CausewayError('protocol/timeout'))
     } else if (isExpired(document.caller, this.now())) connection.close(new CausewayError('access/expired'))
+    else document.tick()
   }
 
   keepAliveFrame(): Buffer {

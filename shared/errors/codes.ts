@@ -134,6 +134,14 @@ export const ERROR_CODES = {
     close: 4409,
     exit: 1,
   },
+  'document/foreign-client': {
+    says: 'The update adds to structs of a client id that somebody else owns, which this space does not allow.',
+    retry: 'never',
+    outcome: definite,
+    http: 403,
+    close: 4403,
+    exit: 4,
+  },
   'document/gap': {
     says: 'The update refers to structs that the document does not have.',
     retry: 'later',
@@ -151,7 +159,7 @@ export const ERROR_CODES = {
     exit: 1,
   },
   'document/too-expensive': {
-    says: 'Work on this document exceeded its budget of time or memory.',
+    says: 'Work on this document exceeded its budget of size or memory.',
     retry: 'never',
     outcome: definite,
     http: 413,
@@ -165,6 +173,22 @@ export const ERROR_CODES = {
     http: 413,
     close: 4413,
     exit: 1,
+  },
+  'document/too-many-new': {
+    says: 'New documents are made faster than the quota of their author or of their space allows.',
+    retry: 'later',
+    outcome: definite,
+    http: 429,
+    close: 1013,
+    exit: 3,
+  },
+  'document/too-slow': {
+    says: 'Work on this document took longer than it may; a machine with less to do may do it in time.',
+    retry: 'later',
+    outcome: definite,
+    http: 503,
+    close: 1013,
+    exit: 3,
   },
   'document/unavailable': {
     says: 'The document cannot be read from storage.',
@@ -311,7 +335,7 @@ export const ERROR_CODES = {
     exit: 5,
   },
   'storage/slow': {
-    says: 'The disk did not answer in time; what was asked for may or may not be stored.',
+    says: 'The outcome did not come in time; what was asked for may or may not be stored.',
     retry: 'later',
     outcome: indefinite,
     http: 503,

@@ -13,37 +13,20 @@
  *   8 sync status   1 stored, 0 refused: exactly one for each step2 and update received    server to client
  *   9 ping · 10 pong                                                                       server asks, client answers
  */
-import {
-  createEncoder,
-  type Encoder,
-  toUint8Array,
-  writeVarString,
-  writeVarUint,
-  writeVarUint8Array,
-} from 'lib0/encoding'
+import { createEncoder, type Encoder, toUint8Array, writeVarString, writeVarUint } from 'lib0/encoding'
 import { unreachable } from '../base/assert.js'
 import { badMessage, FrameReader } from './frame-reader.js'
-import {
-  MESSAGE_AUTH,
-  MESSAGE_AWARENESS,
-  MESSAGE_QUERY_AWARENESS,
-  MESSAGE_SYNC,
-  readSync,
-  type SyncMessage,
-  writeSync,
-} from './sync.js'
+import { type CommonMessage, readCommon, readSync, type SyncMessage, writeCommon, writeSync } from './sync.js'
 
 type HocuspocusScope = 'read-write' | 'readonly'
 
 export type HocuspocusMessage =
-  | SyncMessage
+  | CommonMessage
   | { readonly type: 'sync-reply'; readonly sync: SyncMessage }
-  | { readonly type: 'awareness'; readonly update: Uint8Array }
   | { readonly type: 'token'; readonly token: string; readonly version?: string }
   | { readonly type: 'token-request' }
   | { readonly type: 'denied'; readonly reason: string }
   | { readonly type: 'authenticated'; readonly scope: HocuspocusScope }
-  | { readonly type: 'query-awareness' }
   | { readonly type: 'stateless'; readonly payload: string }
   | { readonly type: 'broadcast-stateless'; readonly payload: string }
   | { readonly type: 'close'; readonly reason?: string }
@@ -56,6 +39,7 @@ export type HocuspocusEnvelope =
   | { readonly type: 'pong' }
   | { readonly type: 'addressed'; readonly address: string; readonly body: FrameReader }
 
+const MESSAGE_AUTH = 2
 const MESSAGE_SYNC_REPLY = 4
 const MESSAGE_STATELESS = 5
 const MESSAGE_BROADCAST_STATELESS = 6
@@ -109,16 +93,10 @@ export function openEnvelope(frame: Uint8Array): HocuspocusEnvelope {
 export function decodeHocuspocusMessage(body: FrameReader): HocuspocusMessage {
   const number = body.varUint()
   switch (number) {
-    case MESSAGE_SYNC:
-      return readSync(body)
     case MESSAGE_SYNC_REPLY:
       return { type: 'sync-reply', sync: readSync(body) }
-    case MESSAGE_AWARENESS:
-      return { type: 'awareness', update: body.varBytes() }
     case MESSAGE_AUTH:
       return readAuth(body)
-    case MESSAGE_QUERY_AWARENESS:
-      return { type: 'query-awareness' }
     case MESSAGE_STATELESS:
       return { type: 'stateless', payload: body.varString(STATELESS_LIMIT_BYTES) }
     case MESSAGE_BROADCAST_STATELESS:
@@ -128,7 +106,7 @@ export function decodeHocuspocusMessage(body: FrameReader): HocuspocusMessage {
     case MESSAGE_SYNC_STATUS:
       return { type: 'sync-status', applied: body.varUint() === 1 }
     default:
-      return { type: 'unknown', number }
+      return readCommon(number, body) ?? { type: 'unknown', number }
   }
 }
 
@@ -174,16 +152,13 @@ function writeMessage(encoder: Encoder, message: SentHocuspocusMessage): void {
     case 'step1':
     case 'step2':
     case 'update':
-      writeVarUint(encoder, MESSAGE_SYNC)
-      writeSync(encoder, message)
+    case 'awareness':
+    case 'query-awareness':
+      writeCommon(encoder, message)
       break
     case 'sync-reply':
       writeVarUint(encoder, MESSAGE_SYNC_REPLY)
       writeSync(encoder, message.sync)
-      break
-    case 'awareness':
-      writeVarUint(encoder, MESSAGE_AWARENESS)
-      writeVarUint8Array(encoder, message.update)
       break
     case 'token':
       writeVarUint(encoder, MESSAGE_AUTH)
@@ -204,9 +179,6 @@ function writeMessage(encoder: Encoder, message: SentHocuspocusMessage): void {
       writeVarUint(encoder, MESSAGE_AUTH)
       writeVarUint(encoder, AUTH_AUTHENTICATED)
       writeVarString(encoder, message.scope)
-      break
-    case 'query-awareness':
-      writeVarUint(encoder, MESSAGE_QUERY_AWARENESS)
       break
     case 'stateless':
       writeVarUint(encoder, MESSAGE_STATELESS)

@@ -56,6 +56,23 @@ const op: fc.Arbitrary<Op> = dot.chain((own) =>
       hlc,
       parts,
     }),
+    fc.record({
+      kind: fc.constant('owned' as const),
+      dot: fc.constant(own),
+      deps: depsOf(own.origin),
+      hlc,
+      owned: fc.record(
+        {
+          document,
+          generation: fc.nat({ max: 3 }),
+          client: fc.maxSafeNat(),
+          user: fc.string({ unit: 'grapheme', minLength: 1, maxLength: 20 }),
+          relayedFrom: fc.maxSafeNat(),
+          evicts: fc.maxSafeNat(),
+        },
+        { requiredKeys: ['document', 'generation', 'client', 'user'] },
+      ),
+    }),
     fc
       .record({ deps: depsOf(own.origin), hlc, before: origin, empty: fc.boolean() })
       .map(
@@ -203,7 +220,6 @@ describe('hostile bytes', () => {
     ['a document name that is no UTF-8', undefined, edited(24, 0xff)],
     ['more ops than there are bytes', 'count out of range', edited(OPS_AT, 0x7f)],
     ['an unknown head', 'unknown head', edited(OPS_AT + 1, 0x10)],
-    ['an unknown kind', 'unknown kind', edited(OPS_AT + 1, 3 | 8)],
     ['a next op without one before', 'no op before', edited(OPS_AT + 1, 4 | 8)],
     ['an origin that the table lacks', 'no such table entry', edited(OPS_AT + 2, 1)],
     ['seq 0', 'seq below 1', edited(OPS_AT + 3, 0)],
@@ -213,6 +229,22 @@ describe('hostile bytes', () => {
     ['an update longer than the batch', 'count out of range', edited(OPS_AT + 8, 0x7f)],
   ])('%s is refused', (_, reason, batch) => {
     expect(refusalOf(() => decodeOpBatch(batch))).toEqual(reason ? { reason } : {})
+  })
+
+  test('an unknown kind is refused', () => {
+    const record = encodeOpRecord(edit(), numberOf).slice()
+    record[1] = 4
+    expect(refusalOf(() => decodeOpRecord(record, originOf))).toEqual({ reason: 'unknown kind' })
+  })
+
+  test.each([
+    ['without a user', 'no user id', [1, 0x78, 0, 5, 0, 0]],
+    ['of a user with a long id', 'no user id', [1, 0x78, 0, 5, 0xff, 0x7f]],
+    ['that says what nobody knows', 'unknown form of an owned id', [1, 0x78, 0, 5, 1, 0x75, 4]],
+  ])('an owned id %s is refused', (_, reason, body) => {
+    // version, kind, origin, seq, hlc, deps
+    const record = new Uint8Array([1, 3, 0, 7, 5, 0, ...body])
+    expect(refusalOf(() => decodeOpRecord(record, originOf))).toEqual({ reason })
   })
 
   test('integers beyond 53 bits are refused, also in overlong forms', () => {
@@ -302,6 +334,23 @@ describe('recorded bytes of version 1', () => {
     parts: [{ document: 'x', generation: 2, update: new Uint8Array([9]) }],
   }
   const typed = edit({ dot: { origin: A, seq: 43 }, deps: new Map([[B, 40]]), hlc: 1020 as HybridTime })
+  const announced: Op = {
+    kind: 'owned',
+    dot: { origin: A, seq: 44 },
+    deps: new Map([[B, 40]]),
+    hlc: 1026 as HybridTime,
+    owned: { document: 'x', generation: 2, client: 300, user: 'ada', relayedFrom: 0, evicts: 9 },
+  }
+  test('an owned id', () => {
+    expect(hex(encodeOpBatch([announced]))).toBe(
+      '010212612e3030303030303030303030303030306612622e303030303030303030303030303031660101780103002c82100101280002ac0203616461030009',
+    )
+    expect(hex(encodeOpRecord(announced, numberOf))).toBe('0103002c8208010128017802ac0203616461030009')
+    expect(hex(encodeOpCanonical(announced))).toBe(
+      '010312612e303030303030303030303030303030662c82080112622e3030303030303030303030303030316628017802ac0203616461030009',
+    )
+  })
+
   test('batch', () => {
     expect(hex(encodeOpBatch([opened, moved, typed]))).toBe(
       `010212612e3030303030303030303030303030306612622e303030303030303030303030303031660201780a7465616d2f6e6f7465730309002980100101280601010128012901000201090c4501010003010203`,

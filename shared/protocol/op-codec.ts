@@ -11,7 +11,7 @@
  *   batch  = version, origins, documents, count, op*
  *   op     = head, [origin, seq], hlc − previous hlc, [changed deps], body
  *   head   = kind | 4 (the previous op's origin, next seq) | 8 (the previous op's deps)
- *   body   = data: parts      open: 0 | 1 predecessor      re-originated: was, parts
+ *   body   = data: parts      open: 0 | 1 predecessor      re-originated: was, parts      owned: owned id
  *
  * Decoders take anything and throw `protocol/bad-message`; encoders assert, since a bad op here is our own mistake.
  */
@@ -22,7 +22,7 @@ import type { HybridTime } from '../clock/hybrid-clock.js'
 import type { VersionVector } from '../clock/version-vector.js'
 import { CausewayError } from '../errors/error.js'
 import { DOCUMENT_NAME_LIMIT_BYTES, isDocumentName } from './document-name.js'
-import type { Op, Part } from './op.js'
+import type { Op, OwnedId, Part } from './op.js'
 import { OpWriter } from './op-writer.js'
 
 /** 1: the first form. */
@@ -39,12 +39,18 @@ export const OP_LIMITS = {
   deps: 256,
   parts: 1_024,
   updateBytes: 32 * 1024 * 1024,
+  /** Of a user id. */
+  userBytes: 1_024,
 } as const
 
-const KINDS = ['data', 'open', 're-originated'] as const
+const KINDS = ['data', 'open', 're-originated', 'owned'] as const
 const KIND_BITS = 3
 const NEXT_OF_SAME_ORIGIN = 4
 const SAME_DEPS = 8
+
+/** What an owned id says besides whose it is. */
+const HAS_RELAYED_FROM = 1
+const HAS_EVICTS = 2
 
 const NO_DEPS: VersionVector = new Map()
 
@@ -223,6 +229,10 @@ function writeBody(out: OpWriter, op: Op, writeOrigin: WriteOrigin, writeDocumen
     if (op.predecessor) writeDot(out, op.predecessor, writeOrigin)
     return
   }
+  if (op.kind === 'owned') {
+    writeOwnedId(out, op.owned, writeDocument)
+    return
+  }
   if (op.kind === 're-originated') writeDot(out, op.was, writeOrigin)
   assert(op.parts.length >= 1 && op.parts.length <= OP_LIMITS.parts, 'an op has 1 to 1,024 parts')
   out.varUint(op.parts.length)
@@ -262,6 +272,8 @@ function readBody(
       if (predecessor.origin === dot.origin || predecessor.seq !== dot.seq - 1) refuse('open does not continue')
       return { kind: 'open', dot, deps, hlc, predecessor }
     }
+    case 'owned':
+      return { kind: 'owned', dot, deps, hlc, owned: readOwnedId(decoder, readDocument) }
     default:
       return refuse('unknown kind')
   }
@@ -278,6 +290,42 @@ function readParts(decoder: decoding.Decoder, readDocument: ReadDocument): Part[
     parts.push({ document, generation, update: decoding.readUint8Array(decoder, length) })
   }
   return parts
+}
+
+function writeOwnedId(out: OpWriter, owned: OwnedId, writeDocument: WriteDocument): void {
+  const { document, generation, client, user, relayedFrom, evicts } = owned
+  writeDocument(out, document)
+  out.varUint(generation)
+  out.varUint(client)
+  out.text(user)
+  out.byte((relayedFrom === undefined ? 0 : HAS_RELAYED_FROM) | (evicts === undefined ? 0 : HAS_EVICTS))
+  if (relayedFrom !== undefined) out.varUint(relayedFrom)
+  if (evicts !== undefined) out.varUint(evicts)
+}
+
+function readOwnedId(decoder: decoding.Decoder, readDocument: ReadDocument): OwnedId {
+  const document = readDocument(decoder)
+  const generation = readInteger(decoder)
+  const client = readInteger(decoder)
+  const user = readUser(decoder)
+  const has = readByte(decoder)
+  if (has > (HAS_RELAYED_FROM | HAS_EVICTS)) refuse('unknown form of an owned id')
+  return {
+    document,
+    generation,
+    client,
+    user,
+    ...(has & HAS_RELAYED_FROM ? { relayedFrom: readInteger(decoder) } : {}),
+    ...(has & HAS_EVICTS ? { evicts: readInteger(decoder) } : {}),
+  }
+}
+
+function readUser(decoder: decoding.Decoder): string {
+  const start = decoder.pos
+  const length = decoding.readVarUint(decoder)
+  if (length < 1 || length > OP_LIMITS.userBytes) refuse('no user id')
+  decoder.pos = start
+  return decoding.readVarString(decoder)
 }
 
 /** Values in the order of their first use. */

@@ -17,7 +17,6 @@ import {
   writeVarUint,
   writeVarUint8Array,
 } from 'lib0/encoding'
-import { unreachable } from '../base/assert.js'
 import { badMessage, type FrameReader } from './frame-reader.js'
 
 /** A sync body: who is asked answers a `step1` with a `step2`, the diff against that state vector. */
@@ -26,17 +25,21 @@ export type SyncMessage =
   | { readonly type: 'step2'; readonly update: Uint8Array }
   | { readonly type: 'update'; readonly update: Uint8Array }
 
-export type YMessage =
+/** What both stock protocols say in the same way. */
+export type CommonMessage =
   | SyncMessage
   | { readonly type: 'awareness'; readonly update: Uint8Array }
   | { readonly type: 'query-awareness' }
+
+export type YMessage =
+  | CommonMessage
   | { readonly type: 'denied'; readonly reason: string }
   | { readonly type: 'unknown'; readonly number: number }
 
-export const MESSAGE_SYNC = 0
-export const MESSAGE_AWARENESS = 1
+const MESSAGE_SYNC = 0
+const MESSAGE_AWARENESS = 1
 export const MESSAGE_AUTH = 2
-export const MESSAGE_QUERY_AWARENESS = 3
+const MESSAGE_QUERY_AWARENESS = 3
 
 const SYNC_TYPES = ['step1', 'step2', 'update'] as const
 const REASON_LIMIT_BYTES = 1024
@@ -59,47 +62,50 @@ export function writeSync(encoder: Encoder, message: SyncMessage): void {
   writeVarUint8Array(encoder, message.type === 'step1' ? message.stateVector : message.update)
 }
 
-/** One message of a frame; updates and state vectors are views of it. Throws `protocol/bad-message`. */
-export function decodeYMessage(reader: FrameReader): YMessage {
-  const number = reader.varUint()
+/** The message of this type, where both protocols have it. Throws `protocol/bad-message`. */
+export function readCommon(number: number, reader: FrameReader): CommonMessage | undefined {
   switch (number) {
     case MESSAGE_SYNC:
       return readSync(reader)
     case MESSAGE_AWARENESS:
       return { type: 'awareness', update: reader.varBytes() }
-    case MESSAGE_AUTH:
-      if (reader.varUint() !== 0) throw badMessage('unknown auth type')
-      return { type: 'denied', reason: reader.varString(REASON_LIMIT_BYTES) }
     case MESSAGE_QUERY_AWARENESS:
       return { type: 'query-awareness' }
     default:
-      return { type: 'unknown', number }
+      return undefined
   }
 }
 
-export function encodeYMessage(message: Exclude<YMessage, { type: 'unknown' }>): Uint8Array {
-  const encoder = createEncoder()
+/** Its type and its body. */
+export function writeCommon(encoder: Encoder, message: CommonMessage): void {
   switch (message.type) {
-    case 'step1':
-    case 'step2':
-    case 'update':
-      writeVarUint(encoder, MESSAGE_SYNC)
-      writeSync(encoder, message)
-      break
     case 'awareness':
       writeVarUint(encoder, MESSAGE_AWARENESS)
       writeVarUint8Array(encoder, message.update)
-      break
-    case 'denied':
-      writeVarUint(encoder, MESSAGE_AUTH)
-      writeVarUint(encoder, 0)
-      writeVarString(encoder, message.reason)
       break
     case 'query-awareness':
       writeVarUint(encoder, MESSAGE_QUERY_AWARENESS)
       break
     default:
-      unreachable(message)
+      writeVarUint(encoder, MESSAGE_SYNC)
+      writeSync(encoder, message)
   }
+}
+
+/** One message of a frame; updates and state vectors are views of it. Throws `protocol/bad-message`. */
+export function decodeYMessage(reader: FrameReader): YMessage {
+  const number = reader.varUint()
+  if (number !== MESSAGE_AUTH) return readCommon(number, reader) ?? { type: 'unknown', number }
+  if (reader.varUint() !== 0) throw badMessage('unknown auth type')
+  return { type: 'denied', reason: reader.varString(REASON_LIMIT_BYTES) }
+}
+
+export function encodeYMessage(message: Exclude<YMessage, { type: 'unknown' }>): Uint8Array {
+  const encoder = createEncoder()
+  if (message.type === 'denied') {
+    writeVarUint(encoder, MESSAGE_AUTH)
+    writeVarUint(encoder, 0)
+    writeVarString(encoder, message.reason)
+  } else writeCommon(encoder, message)
   return toUint8Array(encoder)
 }

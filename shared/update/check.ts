@@ -11,6 +11,7 @@ import { DEFAULT_UPDATE_LIMITS, type UpdateLimits } from './limits.js'
 import type { ParsedUpdate } from './parse.js'
 import { Placement, type PlaceReader, type PlaceRun } from './places.js'
 import { badUpdate } from './reader.js'
+import type { RootReader } from './roots.js'
 import { structFrom } from './slice.js'
 import type { ClockReader } from './state-vector.js'
 import { StructReader } from './struct.js'
@@ -21,6 +22,7 @@ export interface Known {
   readonly clocks: ClockReader
   readonly deleted: DeletedReader
   readonly places: PlaceReader
+  readonly roots: RootReader
 }
 
 /** Clocks `from` up to, not including, `to`. */
@@ -39,6 +41,8 @@ export type Checked =
       readonly clocks: readonly ClockRange[]
       /** What is deleted now: its delete set and its structs that are deleted ones. May hold a range twice. */
       readonly deletes: readonly DeleteRange[]
+      /** Root types that it names, known ones too. */
+      readonly roots: readonly string[]
       /** Where its structs lie, for `Places.addAll`; mostly nothing. */
       readonly places: readonly PlaceRun[]
       /** Ids that were known already: whether their content agrees is for `contentAgrees` to say. */
@@ -84,7 +88,8 @@ function keystroke(parsed: ParsedUpdate, known: Known, limits: UpdateLimits): Ch
     places = placement.runs
   }
   const clocks: ClockRange[] = [[client, clock, clockEnd]]
-  return { type: 'new', update: parsed.bytes, clocks, deletes: NONE, places, overlaps: NONE, leftover: false }
+  const { bytes: update, roots } = parsed
+  return { type: 'new', update, clocks, deletes: NONE, roots, places, overlaps: NONE, leftover: false }
 }
 
 /** Places a block's structs from `start` on, and adds those that hold several values under one map key to `several`. */
@@ -155,7 +160,8 @@ class Check {
     })
     const update = this.isWhole ? parsed.bytes : composeUpdate(runs, encoded(deletes))
     const places = this.placement?.runs ?? NONE
-    return { type: 'new', update, clocks, deletes: [...deletes, ...this.deletes], places, overlaps, leftover }
+    const { roots } = parsed
+    return { type: 'new', update, clocks, deletes: [...deletes, ...this.deletes], roots, places, overlaps, leftover }
   }
 
   /** Whether all structs join on to what is known, in any order: one look at each client, not at each struct. */

@@ -27,6 +27,8 @@ test('what a document is known to hold is the same from its updates one by one a
       ]) {
         expect(other.clocks.encode()).toEqual(known.clocks.encode())
         expect([...other.deleted]).toEqual([...known.deleted])
+        expect([...other.roots].sort()).toEqual([...known.roots].sort())
+        expect(other.roots.length).toBe(known.roots.length)
         expect(other.places.isFlat).toBe(known.places.isFlat)
         for (const [client, clock] of known.clocks.entries()) {
           for (let at = 0; at < clock; at++) expect(other.places.get(client, at)).toBe(known.places.get(client, at))
@@ -43,7 +45,16 @@ test('a copy does not change with its original', () => {
   known.clocks.advance(9, 5)
   known.deleted.add(9, 0, 1)
   known.places.add(9, 4, 2)
+  known.roots.addAll(['more'])
   expect([copy.clocks.get(9), copy.deleted.includes(9, 0), copy.places.isFlat]).toEqual([1, false, true])
+  expect([...copy.roots]).toEqual(['text'])
+})
+
+test('what was written before roots were counted can be read', () => {
+  const known = KnownState.of(of(text('a')))
+  const roots = known.roots.encode().length
+  const { clocks, roots: read } = KnownState.decode(known.encode().slice(0, -(roots + 1)))
+  expect([clocks.get(9), read.size]).toEqual([1, 0])
 })
 
 test('structs that are deleted ones are known to be, without a delete set', () => {

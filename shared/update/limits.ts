@@ -1,6 +1,7 @@
 /**
  * What one update may ask for. The defaults admit what honest apps send (a first sync of 200,000 structs, a document
- * that tens of thousands of sessions wrote) and keep what a byte can cost within a small factor of itself.
+ * that 10,000 sessions wrote) and keep what a byte can cost within a small factor of itself: an update is checked in one
+ * go, and while it is, nobody else is served.
  */
 export interface UpdateLimits {
   /** Clients whose structs one update carries. */
@@ -22,14 +23,21 @@ export interface UpdateLimits {
 }
 
 export const DEFAULT_UPDATE_LIMITS: UpdateLimits = {
-  clients: 65_536,
+  clients: 10_000,
   structs: 500_000,
-  deleteRanges: 500_000,
+  deleteRanges: 100_000,
   roots: 10_000,
   subdocuments: 5_000,
   keyBytes: 4_096,
   valueDepth: 64,
   typeDepth: 256,
+}
+
+/** What is stored was accepted, under these limits or wider ones of an earlier version: it is read whatever it holds. */
+export const STORED_UPDATE_LIMITS: UpdateLimits = {
+  ...DEFAULT_UPDATE_LIMITS,
+  clients: Number.POSITIVE_INFINITY,
+  deleteRanges: Number.POSITIVE_INFINITY,
 }
 
 /**

@@ -91,6 +91,36 @@ test.each<[string, Uint8Array, Uint8Array]>([
   expect(contentAgrees(right, left, all(left))).toBe(false)
 })
 
+const deletes = (client: number, clock: number, length: number) => [[client, [[clock, length]]]] as const
+
+test.each<[string, Uint8Array, Uint8Array, number, boolean]>([
+  // stored, received, doubtful from, agrees?
+  ['text shown where others brought collected structs', of(gc(3)), of(text('abc')), 0, false],
+  ['text shown where others brought deleted structs', of(raw.deleted(3)), of(text('abc')), 0, false],
+  ['text shown in part of it', of(text('a'), gc(2)), of(text('abc')), 2, false],
+  ['text shown before it', of(gc(2), text('c', { origin: [9, 1] })), of(text('abc')), 2, true],
+  ['the same text', of(text('abc')), of(text('abc')), 0, true],
+  ['another text', of(text('abc')), of(text('abd')), 0, false],
+  ['text that its sender has collected', of(text('abc')), of(gc(3)), 0, true],
+  ['what is collected on both sides', of(gc(3)), of(gc(1), gc(2)), 0, true],
+  [
+    'text that its sender has deleted and kept',
+    of(gc(3)),
+    update([{ client: 9, clock: 0, structs: [text('abc')] }], deletes(9, 0, 3)),
+    0,
+    true,
+  ],
+  [
+    'text of which its sender has deleted a part',
+    of(gc(3)),
+    update([{ client: 9, clock: 0, structs: [text('abc')] }], deletes(9, 0, 2)),
+    0,
+    false,
+  ],
+])('[DU3] %s', (_, stored, received, from, expected) => {
+  expect(contentAgrees(stored, received, all(received), new Map([[9, from]]))).toBe(expected)
+})
+
 test('only the ranges given are compared, and those of several clients', () => {
   const stored = update([
     { client: 9, clock: 0, structs: [text('abcdef')] },

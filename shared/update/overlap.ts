@@ -2,7 +2,8 @@
  * Two contents for one struct id: a duplicated tab, or somebody who lies. Where a received update repeats ids that the
  * document has, both are compared unit by unit, since honest copies differ in how items are split and merged: the
  * origin of a unit inside an item is the unit before it, the right origin is the item's, and what is deleted or
- * collected on either side says nothing about what it was. Values are compared as readers see them, not by their bytes:
+ * collected on either side says nothing about what it was. (Where somebody else than its owner brought it, it does say
+ * something: then what the owner still shows there is not what is stored.) Values are compared as readers see them, not by their bytes:
  * implementations write keys in other orders and numbers in other forms.
  */
 import { decodeUtf8 } from 'lib0/string'
@@ -10,9 +11,10 @@ import { assert } from '../base/assert.js'
 import { codePointAt, sequenceSize } from '../base/utf8.js'
 import { type AnyValue, checkAny, readAny } from './any-value.js'
 import type { ClockRange } from './check.js'
+import { DeleteSet, readDeleteRanges } from './delete-set.js'
 import { ownMistake, Reader } from './reader.js'
 import { ANY_VALUES, EMBED, FORMAT, JSON_VALUES, NONE, STRING, StructReader, SUBDOCUMENT } from './struct.js'
-import { findBlock, indexUpdate, type UpdateIndex } from './update-index.js'
+import { deletesOf, findBlock, indexUpdate, type UpdateIndex } from './update-index.js'
 
 /**
  * Whether both updates, checked before, hold the same content for the ids of `overlaps`, as `checkUpdate` lists them.
@@ -22,19 +24,49 @@ export function contentAgrees(
   stored: Uint8Array | UpdateIndex,
   received: Uint8Array | UpdateIndex,
   overlaps: readonly ClockRange[],
+  doubtfulFrom: ReadonlyMap<number, number> = NOTHING_DOUBTFUL,
 ): boolean {
   const left = stored instanceof Uint8Array ? indexUpdate(stored) : stored
   const right = received instanceof Uint8Array ? indexUpdate(received) : received
   let mine: Units | undefined
   let theirs: Units | undefined
+  const shown = doubtfulFrom.size === 0 ? undefined : new Shown(right)
   for (const [client, from, to] of overlaps) {
     if (!mine || !theirs || mine.client !== client || mine.clock > from) {
       mine = new Units(left, client)
       theirs = new Units(right, client)
     }
     if (!rangeAgrees(mine, theirs, from, to)) return false
+    const doubtful = Math.max(from, doubtfulFrom.get(client) ?? to)
+    if (shown && doubtful < to && shown.isMore(new Units(left, client), new Units(right, client), doubtful, to))
+      return false
   }
   return true
+}
+
+const NOTHING_DOUBTFUL: ReadonlyMap<number, number> = new Map()
+
+/** What the sender of an update still shows. */
+class Shown {
+  private readonly deleted: DeleteSet
+
+  constructor(received: UpdateIndex) {
+    this.deleted = DeleteSet.fromFlat(readDeleteRanges(deletesOf(received)))
+  }
+
+  /** Whether `theirs` shows something of a range where `mine` has only deleted or collected structs. */
+  isMore(mine: Units, theirs: Units, from: number, to: number): boolean {
+    for (let clock = from; clock < to; ) {
+      mine.moveTo(clock)
+      theirs.moveTo(clock)
+      const until = Math.min(to, mine.struct.clockEnd, theirs.struct.clockEnd)
+      if (mine.struct.isDeleted && !theirs.struct.isDeleted) {
+        if (this.deleted.uncovered(theirs.client, clock, until - clock).length > 0) return true
+      }
+      clock = until
+    }
+    return false
+  }
 }
 
 function rangeAgrees(mine: Units, theirs: Units, from: number, to: number): boolean {

@@ -76,6 +76,13 @@ export class StateVector implements ClockReader {
     return this.client === NOBODY ? NO_ENTRIES : [[this.client, this.clock]]
   }
 
+  /** A copy in which some clients are known to less. */
+  loweredTo(lower: ReadonlyMap<number, number>): StateVector {
+    return new StateVector(
+      [...this.entries()].map(([client, clock]) => [client, Math.min(clock, lower.get(client) ?? clock)]),
+    )
+  }
+
   copy(): StateVector {
     return new StateVector(this.entries())
   }

@@ -42,6 +42,8 @@ interface Kept {
   readonly accepted: Y.Doc
   readonly durable: Y.Doc
   readonly subscribers: Set<Subscriber>
+  /** Users by the client ids that they announced. */
+  readonly owners: Map<number, string>
   pending: Pending[]
 }
 
@@ -78,6 +80,7 @@ export class MemoryDocuments implements Documents {
     return {
       document: name,
       stateVector: () => Y.encodeStateVector(kept.durable),
+      question: () => Y.encodeStateVector(kept.durable),
       diff: (stateVector) => {
         const diff = diffOf(kept.durable, stateVector)
         if (this.options.diffs === 'at once') return diff
@@ -94,6 +97,13 @@ export class MemoryDocuments implements Documents {
       addsNothing: (update) => {
         const verdict = judge(kept, update)
         return typeof verdict !== 'string' && verdict.news === undefined && !verdict.leftover
+      },
+      announce: (client) => {
+        const { userId } = subscriber
+        if (userId === undefined) return 'unowned'
+        const owner = kept.owners.get(client) ?? userId
+        kept.owners.set(client, owner)
+        return owner === userId ? 'owned' : 'taken'
       },
       close: () => {
         isOpen = false
@@ -141,6 +151,10 @@ export class MemoryDocuments implements Documents {
   /** The durable document; not to be changed. */
   durable(name: string): Y.Doc {
     return this.keep(name).durable
+  }
+
+  ownerOf(name: string, client: number): string | undefined {
+    return this.keep(name).owners.get(client)
   }
 
   subscriberCount(name: string): number {
@@ -214,7 +228,14 @@ export class MemoryDocuments implements Documents {
   private keep(name: string): Kept {
     let kept = this.kept.get(name)
     if (kept === undefined) {
-      kept = { name, accepted: new Y.Doc(), durable: new Y.Doc(), subscribers: new Set(), pending: [] }
+      kept = {
+        name,
+        accepted: new Y.Doc(),
+        durable: new Y.Doc(),
+        subscribers: new Set(),
+        owners: new Map(),
+        pending: [],
+      }
       this.kept.set(name, kept)
     }
     return kept

@@ -3,8 +3,8 @@
  * structs of others all the time, and nothing in them says who sent them. So what must hold is that all agree on what
  * is there, and that whoever loses by it is told.
  *
- * It does not hold where the victim was away: both have structs under one id, equal clocks, and other content. Owned
- * client ids will close that; until then the tests at the end say so.
+ * Here access is open, so nobody is anybody and no id is owned; the tests at the end say what then does not hold. Where
+ * tokens name users, it does: see `owned-ids.test.ts`.
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import * as Y from 'yjs'
@@ -108,7 +108,7 @@ test('[CV] of two who forge the same id at once, one is kept, the same for all',
   expect(sameBytes(await room.read(), kept)).toBe(true)
 })
 
-describe('what does not hold yet', () => {
+describe('what does not hold where nobody is known', () => {
   /** The victim writes while it is away, and comes back after somebody else has used its id. */
   async function comeBack(make: () => Uint8Array): Promise<PlainClient> {
     const { doc } = room.victim

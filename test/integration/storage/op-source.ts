@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { type Dot, makeOrigin, type OriginId } from '../../../shared/clock/dot.js'
 import type { HybridTime } from '../../../shared/clock/hybrid-clock.js'
 import type { VersionVector } from '../../../shared/clock/version-vector.js'
-import type { Op, Part } from '../../../shared/protocol/op.js'
+import type { Op, OwnedId, Part } from '../../../shared/protocol/op.js'
 
 export class OpSource {
   readonly origin: OriginId
@@ -30,6 +30,12 @@ export class OpSource {
   edit(parts: readonly Part[], deps: VersionVector = new Map()): Op[] {
     const opened = this.isOpen ? [] : [this.open()]
     return [...opened, { kind: 'data', dot: this.next(), deps, hlc: this.tick(), parts }]
+  }
+
+  /** The op that records an owned client id, opened as an edit is. */
+  owns(owned: OwnedId): Op[] {
+    const opened = this.isOpen ? [] : [this.open()]
+    return [...opened, { kind: 'owned', dot: this.next(), deps: new Map(), hlc: this.tick(), owned }]
   }
 
   /** Back to an earlier moment, as after a failed commit. */
