@@ -94,6 +94,14 @@ export const ERROR_CODES = {
     close: 1013,
     exit: 3,
   },
+  'cell/too-many-lineages': {
+    says: 'Too many lost disks are not levelled yet: nothing is written under a new one.',
+    retry: 'elsewhere',
+    outcome: definite,
+    http: 503,
+    close: 4503,
+    exit: 3,
+  },
   'config/invalid': {
     says: 'The configuration is wrong.',
     retry: 'never',
