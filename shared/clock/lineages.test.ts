@@ -1,20 +1,10 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { dotOf, originOf, showVector, vectorOf } from '../../test/support/causal-text.js'
 import { type Dot, makeOrigin, type OriginId } from './dot.js'
 import { COORDINATION_NAME, countLineages, LINEAGES_ALARM, LINEAGES_LIMIT, Lineages } from './lineages.js'
 import { EMPTY_VECTOR, maxVector, sameVector, type VersionVector } from './version-vector.js'
 
-/** `a1` is incarnation 1 of replica `a`; `coord1` epoch 1 of the coordination store. */
-const originOf = (short: string): OriginId => {
-  const [, name = '', digits = ''] = /^([a-z]+)([0-9]+)$/.exec(short) ?? []
-  return makeOrigin(name, digits.padStart(16, '0'))
-}
-const dotOf = (short: string): Dot => {
-  const [origin = '', seq = ''] = short.split(':')
-  return { origin: originOf(origin), seq: Number(seq) }
-}
-const vectorOf = (text: string): VersionVector =>
-  new Map(text === '' ? [] : text.split(' ').map((entry) => [dotOf(entry).origin, dotOf(entry).seq]))
 /** `a2:11<a1:10`: the incarnation a2 opens at 11 and names a1:10. `coord1:5=a1:9`: the entry coord1:5 retires a1 at 9. */
 const lineagesOf = (text: string): Lineages => {
   const lineages = new Lineages()
@@ -25,11 +15,7 @@ const lineagesOf = (text: string): Lineages => {
   }
   return lineages
 }
-const show = (vector: VersionVector): string =>
-  [...vector]
-    .map(([origin, seq]) => `${origin.replace(/\.0*/, '')}:${seq}`)
-    .sort()
-    .join(' ')
+const show = showVector
 
 const RESTARTS = 'a1:1 a2:11<a1:10 a3:15<a2:14 b1:1 b2:6<b1:5'
 

@@ -86,6 +86,14 @@ export const ERROR_CODES = {
     close: 1012,
     exit: 3,
   },
+  'cell/forked': {
+    says: 'Two replicas hold different ops under one name: their link stays closed until a person has looked.',
+    retry: 'never',
+    outcome: definite,
+    http: 500,
+    close: 4409,
+    exit: 5,
+  },
   'cell/starting': {
     says: 'This replica is still starting.',
     retry: 'later',
