@@ -118,3 +118,20 @@ test('[DU2] a larger membership takes nothing back', () => {
   expect(majority.setActive(new Set(['a', 'b', 'c']))).toBe(false)
   expect(showVector(majority.cut)).toBe('a1:5')
 })
+
+test.each([
+  // who has it on disk, concern, reached?
+  [['a'], 'local', true],
+  [['a', 'b'], 'majority', false],
+  [['a', 'b', 'c'], 'majority', true],
+  [['a', 'b'], 2, true],
+  [['a', 'b'], 3, false],
+  [['a', 'b', 'c', 'd'], 'all', false],
+  [['a', 'b', 'c', 'd', 'e'], 'all', true],
+  [['a', 'b', 'x'], 3, false], // x is no member
+] as const)('[DU2] on the disks of %j of five, concern %s is reached: %s', (holders, concern, expected) => {
+  const majority = new MajorityCut(new Lineages())
+  majority.setActive(new Set(['a', 'b', 'c', 'd', 'e']))
+  for (const name of holders) majority.report(name, vectorOf('a1:5'))
+  expect(majority.isReached(dotOf('a1:5'), concern)).toBe(expected)
+})

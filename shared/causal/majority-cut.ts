@@ -7,7 +7,7 @@
  * after those who remain hold what was under it. A member that has lost something counts for no advance until it is
  * whole again.
  */
-import type { OriginId } from '../clock/dot.js'
+import type { Dot, OriginId } from '../clock/dot.js'
 import type { Lineages } from '../clock/lineages.js'
 import { EMPTY_VECTOR, sameVector, type VersionVector } from '../clock/version-vector.js'
 
@@ -30,6 +30,9 @@ export function heldByCount(vectors: readonly VersionVector[], count: number, li
   }
   return lineages.fold(cut)
 }
+
+/** How many active members must have a write on disk before it is acknowledged; `local`: the one that accepted it. */
+export type WriteConcern = 'local' | 'majority' | 'all' | number
 
 export class MajorityCut {
   private readonly lineages: Lineages
@@ -57,6 +60,15 @@ export class MajorityCut {
     if (durable) this.durable.set(name, durable)
     else this.durable.delete(name)
     return this.advance()
+  }
+
+  /** Whether a write that is durable here has reached its concern. */
+  isReached(dot: Dot, concern: WriteConcern): boolean {
+    if (concern === 'local') return true
+    if (concern === 'majority') return this.lineages.includes(this.announced, dot)
+    let holders = 0
+    for (const name of this.active) if (this.lineages.includes(this.durable.get(name) ?? EMPTY_VECTOR, dot)) holders++
+    return holders >= (concern === 'all' ? this.active.size : concern)
   }
 
   private advance(): boolean {

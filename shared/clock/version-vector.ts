@@ -99,7 +99,7 @@ export function writeVector(out: Sink, vector: VersionVector): void {
     out.raw(Uint8Array.from(name, (character) => character.charCodeAt(0)))
     out.varUint(incarnations.length)
     for (const [incarnation, seq] of incarnations) {
-      out.raw(incarnationBytes(incarnation))
+      out.raw(bytesOfHex(incarnation))
       out.varUint(seq)
     }
   }
@@ -139,10 +139,10 @@ function readName(from: Source): string {
   return name
 }
 
-/** The 8 bytes of an incarnation's 16 hex digits. */
-export function incarnationBytes(incarnation: string): Uint8Array {
-  return Uint8Array.from({ length: INCARNATION_BYTES }, (_, index) =>
-    Number.parseInt(incarnation.slice(2 * index, 2 * index + 2), 16),
+/** The bytes that an even number of hex digits stands for. */
+export function bytesOfHex(hex: string): Uint8Array {
+  return Uint8Array.from({ length: hex.length / 2 }, (_, index) =>
+    Number.parseInt(hex.slice(2 * index, 2 * index + 2), 16),
   )
 }
 

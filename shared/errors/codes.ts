@@ -254,6 +254,14 @@ export const ERROR_CODES = {
     close: 1009,
     exit: 1,
   },
+  'read/not-majority-durable': {
+    says: 'What was read is not on disk at a majority yet.',
+    retry: 'later',
+    outcome: definite,
+    http: 503,
+    close: 1013,
+    exit: 3,
+  },
   'request/invalid': {
     says: 'The request is not valid.',
     retry: 'never',
@@ -277,6 +285,22 @@ export const ERROR_CODES = {
     http: 415,
     close: 4400,
     exit: 2,
+  },
+  'session/replica-behind': {
+    says: 'This replica has not yet delivered updates this session has seen.',
+    retry: 'elsewhere',
+    outcome: definite,
+    http: 503,
+    close: 4503,
+    exit: 3,
+  },
+  'session/reset': {
+    says: 'The session token belongs to another life of the cell, or cannot be read: a new session begins.',
+    retry: 'later',
+    outcome: definite,
+    http: 409,
+    close: 4509,
+    exit: 3,
   },
   'storage/busy': {
     says: 'More is waiting for the disk than the limit allows.',
