@@ -86,6 +86,14 @@ export const ERROR_CODES = {
     close: 1012,
     exit: 3,
   },
+  'cell/foreign': {
+    says: 'The other replica belongs to another cell.',
+    retry: 'never',
+    outcome: definite,
+    http: 403,
+    close: 4403,
+    exit: 2,
+  },
   'cell/forked': {
     says: 'Two replicas hold different ops under one name: their link stays closed until a person has looked.',
     retry: 'never',
@@ -253,6 +261,14 @@ export const ERROR_CODES = {
     http: 413,
     close: 1009,
     exit: 1,
+  },
+  'protocol/version-unsupported': {
+    says: 'The two sides speak no common version of the protocol.',
+    retry: 'never',
+    outcome: definite,
+    http: 400,
+    close: 4400,
+    exit: 2,
   },
   'read/not-majority-durable': {
     says: 'What was read is not on disk at a majority yet.',
