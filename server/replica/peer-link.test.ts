@@ -364,7 +364,7 @@ describe('one link', () => {
     link.step({ type: 'connected', facts: unborn, position: 0, nowMs: 0 })
     link.step(received(helloOf()))
     expect(link.step(received({ type: 'ready' }))).toMatchObject([{ type: 'opened', relation: 'unborn' }])
-    const birth = { type: 'birth', identity: IDENTITY, isStored: true } as const
+    const birth = { type: 'birth', identity: IDENTITY, isBorn: true } as const
     expect(link.step(received(birth))).toEqual([{ type: 'birth', message: birth }])
     expect(types(link.step({ type: 'offer-birth', message: birth }))).toEqual(['send birth'])
     void identity

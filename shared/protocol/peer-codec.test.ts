@@ -75,7 +75,7 @@ const EVERY: readonly PeerMessage[] = [
   { type: 'state-chunk', transfer: 5, index: 3, isLast: true, bytes: Uint8Array.of(1, 2, 3) },
   { type: 'state-taken', transfer: 5 },
   { type: 'state-refused' },
-  { type: 'birth', identity: IDENTITY, isStored: true },
+  { type: 'birth', identity: IDENTITY, isBorn: true },
   { type: 'refuse', code: 'cell/forked', details: '{"origin":"a"}' },
 ]
 

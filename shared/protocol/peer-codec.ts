@@ -114,7 +114,7 @@ export class PeerEncoder {
         out.varUint(message.transfer)
         break
       case 'birth':
-        out.byte(message.isStored ? 1 : 0)
+        out.byte(message.isBorn ? 1 : 0)
         writeCell(out, message.identity)
         break
       case 'refuse':
@@ -206,8 +206,8 @@ export class PeerDecoder {
       case 'state-taken':
         return { type, transfer: readId(from) }
       case 'birth': {
-        const isStored = readFlag(from)
-        return { type, isStored, identity: readCell(from) }
+        const isBorn = readFlag(from)
+        return { type, isBorn, identity: readCell(from) }
       }
       case 'refuse':
         return { type, code: from.varString(64), details: from.varString(PEER_LIMITS.refusalBytes) }

@@ -121,8 +121,8 @@ export type PeerMessage =
   | { readonly type: 'state-taken'; readonly transfer: number }
   /** The donor cannot give state now. */
   | { readonly type: 'state-refused' }
-  /** Offers the birth id of a new cell, and says that it is on the sender's disk (`stored`). */
-  | { readonly type: 'birth'; readonly identity: CellIdentity; readonly isStored: boolean }
+  /** The birth id of a new cell is on the sender's disk; `isBorn`: it knows that it is on every listed one. */
+  | { readonly type: 'birth'; readonly identity: CellIdentity; readonly isBorn: boolean }
   /** The link ends. `reason` is an error code, `details` JSON for people. */
   | { readonly type: 'refuse'; readonly code: string; readonly details: string }
 
