@@ -27,6 +27,16 @@ const forbidden: readonly { readonly row: string; readonly from: RegExp; readonl
     to: /^shared\/(?!base\/|errors\/|clock\/)/,
   },
   {
+    row: '`shared/causal` knows not what an op means',
+    from: /^shared\/causal\//,
+    to: /^(lib0|shared\/(?!base\/|errors\/|clock\/|protocol\/op\.js|causal\/))/,
+  },
+  {
+    row: '`shared/session` knows no sockets, no documents',
+    from: /^shared\/session\//,
+    to: /^shared\/(?!base\/|errors\/|clock\/|protocol\/|session\/)/,
+  },
+  {
     row: '`shared/update` knows no Yjs, documents, senders',
     from: /^shared\/update\//,
     to: /^shared\/(?!base\/|errors\/|update\/)/,

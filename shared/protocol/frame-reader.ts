@@ -39,9 +39,19 @@ export class FrameReader {
     throw badMessage('truncated number')
   }
 
+  byte(): number {
+    const value = this.bytes[this.position++]
+    if (value === undefined) throw badMessage('truncated')
+    return value
+  }
+
   /** A length and that many bytes, as a view of the frame. */
   varBytes(): Uint8Array {
-    const length = this.varUint()
+    return this.raw(this.varUint())
+  }
+
+  /** The next `length` bytes, as a view of the frame. */
+  raw(length: number): Uint8Array {
     if (length > this.remaining) throw badMessage('length beyond the frame')
     const { buffer, byteOffset } = this.bytes
     const start = byteOffset + this.position

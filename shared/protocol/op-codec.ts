@@ -1,8 +1,9 @@
 /**
- * The bytes of ops, in three forms that all open with a version byte:
+ * The bytes of ops, in four forms that all open with a version byte:
  *
  * - a *batch* stands alone: tables of the origins and documents it names, then each op relative to the one before it.
- *   It is what a commit hands to the log, and what replicas will send each other.
+ *   It is what a commit hands to the log.
+ * - a *link batch* is the same without the table of origins: the two ends of a peer link keep one, by numbers.
  * - a *record* is one op in a replica's file. Its deps are absolute, because relay, pruning and state transfer all lose
  *   the op that a delta would stand on; origins are numbers that the file interns.
  * - the *canonical* form is what the chain hashes: nothing relative, nothing interned, deps sorted; the same bytes at
@@ -19,7 +20,7 @@ import * as decoding from 'lib0/decoding'
 import { assert } from '../base/assert.js'
 import { type Dot, isOrigin, type OriginId } from '../clock/dot.js'
 import type { HybridTime } from '../clock/hybrid-clock.js'
-import type { VersionVector } from '../clock/version-vector.js'
+import { sameVector, type VersionVector } from '../clock/version-vector.js'
 import { CausewayError } from '../errors/error.js'
 import { DOCUMENT_NAME_LIMIT_BYTES, isDocumentName } from './document-name.js'
 import type { Op, OwnedId, Part } from './op.js'
@@ -61,10 +62,40 @@ type ReadDocument = (decoder: decoding.Decoder) => string
 
 /** Encodes ops in order, in a form that stands alone. At most `OP_LIMITS.batchOps`, of `OP_LIMITS.batchBytes` together. */
 export function encodeOpBatch(ops: readonly Op[]): Uint8Array {
-  assert(ops.length <= OP_LIMITS.batchOps, 'too many ops for a batch')
   const origins = new Table<OriginId>()
+  return encodeOps(
+    ops,
+    (origin) => origins.intern(origin),
+    (batch) => origins.write(batch),
+  )
+}
+
+/** The ops of a batch. Updates are views of `bytes`. Throws `protocol/bad-message`. */
+export function decodeOpBatch(bytes: Uint8Array): Op[] {
+  return decode(bytes, OP_LIMITS.batchBytes, (decoder) => {
+    const origins = readTable(decoder, OP_LIMITS.batchOrigins, readOriginText)
+    return readOps(decoder, (number) => entryOf(origins, number))
+  })
+}
+
+/** As `encodeOpBatch`, with the numbers that `intern` gives to origins. */
+export function encodeLinkBatch(ops: readonly Op[], intern: (origin: OriginId) => number): Uint8Array {
+  return encodeOps(ops, intern, () => {})
+}
+
+/** The ops of a link batch. `originOf` throws on a number it does not know. Throws `protocol/bad-message`. */
+export function decodeLinkBatch(bytes: Uint8Array, originOf: (number: number) => OriginId): Op[] {
+  return decode(bytes, OP_LIMITS.batchBytes, (decoder) => readOps(decoder, originOf))
+}
+
+function encodeOps(
+  ops: readonly Op[],
+  intern: (origin: OriginId) => number,
+  writeOrigins: (batch: OpWriter) => void,
+): Uint8Array {
+  assert(ops.length <= OP_LIMITS.batchOps, 'too many ops for a batch')
   const documents = new Table<string>()
-  const writeOrigin: WriteOrigin = (out, origin) => out.varUint(origins.intern(origin))
+  const writeOrigin: WriteOrigin = (out, origin) => out.varUint(intern(origin))
   const writeDocument: WriteDocument = (out, name) => out.varUint(documents.intern(name))
   const body = bodyWriter.reset()
   let origin: OriginId | undefined
@@ -74,7 +105,7 @@ export function encodeOpBatch(ops: readonly Op[]): Uint8Array {
   let depsEntries = 0
   for (const op of ops) {
     const isNext = op.dot.origin === origin && op.dot.seq === seq + 1
-    const isSameDeps = op.deps === deps || sameVector(op.deps, deps)
+    const isSameDeps = sameVector(op.deps, deps)
     body.byte(KINDS.indexOf(op.kind) | (isNext ? NEXT_OF_SAME_ORIGIN : 0) | (isSameDeps ? SAME_DEPS : 0))
     if (!isNext) writeDot(body, op.dot, writeOrigin)
     body.varInt(op.hlc - hlc)
@@ -91,7 +122,7 @@ export function encodeOpBatch(ops: readonly Op[]): Uint8Array {
   assert(depsEntries <= OP_LIMITS.batchDepsEntries, 'too many deps for a batch')
   const batch = writer.reset()
   batch.byte(FORMAT_VERSION)
-  origins.write(batch)
+  writeOrigins(batch)
   documents.write(batch)
   batch.varUint(ops.length)
   batch.raw(body.view())
@@ -100,36 +131,32 @@ export function encodeOpBatch(ops: readonly Op[]): Uint8Array {
   return bytes
 }
 
-/** The ops of a batch. Updates are views of `bytes`. Throws `protocol/bad-message`. */
-export function decodeOpBatch(bytes: Uint8Array): Op[] {
-  return decode(bytes, OP_LIMITS.batchBytes, (decoder) => {
-    const origins = readTable(decoder, OP_LIMITS.batchOrigins, readOriginText)
-    const documents = readTable(decoder, OP_LIMITS.batchDocuments, readDocumentName)
-    const readOrigin: ReadOrigin = (from) => entryOf(origins, readInteger(from))
-    const readDocument: ReadDocument = (from) => entryOf(documents, readInteger(from))
-    const count = readCount(decoder, OP_LIMITS.batchOps)
-    const ops: Op[] = []
-    let dot: Dot | undefined
-    let hlc = 0
-    let deps = NO_DEPS
-    let depsEntries = 0
-    for (let index = 0; index < count; index++) {
-      const head = readByte(decoder)
-      if (head > (KIND_BITS | NEXT_OF_SAME_ORIGIN | SAME_DEPS)) refuse('unknown head')
-      if (head & NEXT_OF_SAME_ORIGIN) {
-        if (!dot || dot.seq === Number.MAX_SAFE_INTEGER) refuse('no op before')
-        dot = { origin: dot.origin, seq: dot.seq + 1 }
-      } else dot = readDot(decoder, readOrigin)
-      hlc += decoding.readVarInt(decoder)
-      if (!(head & SAME_DEPS)) {
-        deps = readDepsDelta(decoder, deps, readOrigin)
-        depsEntries += deps.size
-        if (depsEntries > OP_LIMITS.batchDepsEntries) refuse('too many deps')
-      }
-      ops.push(readBody(decoder, head & KIND_BITS, dot, deps, checkHlc(hlc), readOrigin, readDocument))
+function readOps(decoder: decoding.Decoder, originOf: (number: number) => OriginId): Op[] {
+  const documents = readTable(decoder, OP_LIMITS.batchDocuments, readDocumentName)
+  const readOrigin: ReadOrigin = (from) => originOf(readInteger(from))
+  const readDocument: ReadDocument = (from) => entryOf(documents, readInteger(from))
+  const count = readCount(decoder, OP_LIMITS.batchOps)
+  const ops: Op[] = []
+  let dot: Dot | undefined
+  let hlc = 0
+  let deps = NO_DEPS
+  let depsEntries = 0
+  for (let index = 0; index < count; index++) {
+    const head = readByte(decoder)
+    if (head > (KIND_BITS | NEXT_OF_SAME_ORIGIN | SAME_DEPS)) refuse('unknown head')
+    if (head & NEXT_OF_SAME_ORIGIN) {
+      if (!dot || dot.seq === Number.MAX_SAFE_INTEGER) refuse('no op before')
+      dot = { origin: dot.origin, seq: dot.seq + 1 }
+    } else dot = readDot(decoder, readOrigin)
+    hlc += decoding.readVarInt(decoder)
+    if (!(head & SAME_DEPS)) {
+      deps = readDepsDelta(decoder, deps, readOrigin)
+      depsEntries += deps.size
+      if (depsEntries > OP_LIMITS.batchDepsEntries) refuse('too many deps')
     }
-    return ops
-  })
+    ops.push(readBody(decoder, head & KIND_BITS, dot, deps, checkHlc(hlc), readOrigin, readDocument))
+  }
+  return ops
 }
 
 /**
@@ -419,10 +446,4 @@ function decode<Value>(bytes: Uint8Array, limitBytes: number, read: (decoder: de
 
 function refuse(reason: string): never {
   throw new CausewayError('protocol/bad-message', { reason })
-}
-
-function sameVector(left: VersionVector, right: VersionVector): boolean {
-  if (left.size !== right.size) return false
-  for (const [origin, seq] of left) if (right.get(origin) !== seq) return false
-  return true
 }
