@@ -250,6 +250,18 @@ describe('disks', () => {
     expect(world.disk('a').read()).toEqual([])
   })
 
+  test('a sync makes durable what was written before it, and no more', () => {
+    const world = sampled(1)
+    add(world, 'a', undefined, (machine) => {
+      machine.write(['one'])
+      machine.sync()
+      machine.write(['two'])
+    })
+    world.start('a')
+    world.runUntil(100)
+    expect(world.disk('a').copy()).toEqual(['one'])
+  })
+
   test('an old copy put back is all that a start finds', () => {
     const world = sampled(1)
     const { found } = writer(world)
