@@ -60,11 +60,13 @@ export class Disk<Stored> {
   /** Makes durable what is written by now; `done` is called with the trouble, if it failed. */
   sync(done: (trouble: DiskTrouble | undefined) => void): void {
     const earliestMs = this.pending.at(-1)?.due.atMs ?? 0
-    const due = this.agenda.at(
-      Math.max(earliestMs, this.agenda.nowMs + this.choices.between(...this.syncLatencyMs)),
-      () => this.finish(),
-    )
-    this.pending.push({ writes: this.durableWrites + this.unsynced.length, due, done })
+    const atMs = Math.max(earliestMs, this.agenda.nowMs + this.choices.between(...this.syncLatencyMs))
+    const pending: PendingSync = {
+      writes: this.durableWrites + this.unsynced.length,
+      due: this.agenda.at(atMs, () => this.finish(pending)),
+      done,
+    }
+    this.pending.push(pending)
   }
 
   /** The power is cut: of the unsynced writes the first few survive, how many is a choice. */
@@ -72,16 +74,15 @@ export class Disk<Stored> {
     this.dropUnsynced(this.choices.between(0, this.unsynced.length))
   }
 
-  private finish(): void {
-    if (this.trouble === undefined) {
-      const { writes, done } = this.pending.shift()!
-      this.settle(writes - this.durableWrites)
-      done(undefined)
-      return
-    }
-    const failed = this.pending
-    this.dropUnsynced(0)
-    for (const { done } of failed) done(this.trouble)
+  /** Syncs of one instant end in the order in which they began, whichever the agenda names first. */
+  private finish(pending: PendingSync): void {
+    const { trouble } = this
+    const count = trouble === undefined ? this.pending.indexOf(pending) + 1 : this.pending.length
+    const ended = this.pending.splice(0, count)
+    for (const { due } of ended) this.agenda.cancel(due)
+    if (trouble === undefined) this.settle(pending.writes - this.durableWrites)
+    else this.dropUnsynced(0)
+    for (const { done } of ended) done(trouble)
   }
 
   private settle(writes: number): void {

@@ -78,9 +78,12 @@ export class Network<Message> {
 
   // What happens to links
 
-  /** Changes the settings of one direction; without `settings` they are the defaults again. */
-  tune(from: string, to: string, settings: Partial<LinkSettings> = this.defaults): void {
-    Object.assign(this.link(from, to), settings)
+  /** Changes the settings of one direction; returns how to put the former ones back. */
+  tune(from: string, to: string, settings: Partial<LinkSettings>): () => void {
+    const link = this.link(from, to)
+    const { latencyMs, spacingMs, postLoss, postDuplication } = link
+    Object.assign(link, settings)
+    return () => Object.assign(link, { latencyMs, spacingMs, postLoss, postDuplication })
   }
 
   /** Nothing passes in this direction until `unblock`. */

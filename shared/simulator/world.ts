@@ -195,6 +195,14 @@ export class World<Message, Stored> {
     return this.node(name).disk
   }
 
+  /** Lets the process do something of its own accord, as a call into a library. False: none runs, or it is paused. */
+  act(name: string, action: () => void): boolean {
+    const { process } = this.node(name)
+    if (!process || process.paused) return false
+    this.guard(action)
+    return true
+  }
+
   // Processes
 
   private node(name: string): Node<Message, Stored> {

@@ -1,7 +1,9 @@
 /**
  * A history put in order for the checkers: its calls, writes, sessions and vectors. Built once, used by all of them.
  *
- * What follows a `marked` event is another session: the guarantees of the one before end there.
+ * What follows a `marked` event is another session: the guarantees of the one before end there. The writes that no
+ * majority had by then go over to it: with the disk that had them their place in the order of things may be lost, and
+ * their client makes them anew.
  */
 import type { Dot } from '../../shared/clock/dot.js'
 import type { ClientEvent, Contents, History, HistoryEvent, Level, Request, Response, WriteId } from './history.js'
@@ -33,9 +35,10 @@ export interface Call {
 
 export interface Write {
   readonly id: WriteId
-  readonly session: number
+  /** The one that made it last; `call.session` is the one that made it first. */
+  session: number
   /** Place among the session's writes, from 0. */
-  readonly place: number
+  place: number
   readonly documents: readonly string[]
   readonly registers: readonly string[]
   readonly call: Call
@@ -106,15 +109,14 @@ export class Observed {
   private readCalls(): void {
     const current = new Map<string, number>()
     const marks = new Map<string, number>()
-    const writeCounts: number[] = []
     const calls = new Map<number, Call>()
+    const unsaved = new Map<string, Map<WriteId, Write>>()
     const sessionOf = (name: string): number => {
       let session = current.get(name)
       if (session === undefined) {
         session = this.sessions.length
         const mark = marks.get(name) ?? 0
         this.sessions.push(mark === 0 ? name : `${name}+${mark}`)
-        writeCounts.push(0)
         current.set(name, session)
       }
       return session
@@ -124,6 +126,7 @@ export class Observed {
         case 'marked':
           current.delete(event.by)
           marks.set(event.by, (marks.get(event.by) ?? 0) + 1)
+          for (const write of unsaved.get(event.by)?.values() ?? []) write.session = sessionOf(event.by)
           break
         case 'invoke': {
           const { request, deadlineMs } = event
@@ -142,8 +145,9 @@ export class Observed {
           this.callAt.set(at, call)
           if (request.type !== 'write') break
           const { id, documents, registers } = request
-          const place = writeCounts[session]!++
-          this.writes.set(id, { id, session, place, documents, registers, call, saved: undefined, isSeen: false })
+          const write = { id, session, place: 0, documents, registers, call, saved: undefined, isSeen: false }
+          this.writes.set(id, write)
+          unsaved.set(event.by, (unsaved.get(event.by) ?? new Map<WriteId, Write>()).set(id, write))
           break
         }
         case 'ok':
@@ -162,8 +166,14 @@ export class Observed {
         case 'saved': {
           const write = this.writes.get(event.id)
           if (write) write.saved ??= at
+          unsaved.get(event.by)?.delete(event.id)
         }
       }
+    }
+    const counts = new Map<number, number>()
+    for (const write of this.writes.values()) {
+      write.place = counts.get(write.session) ?? 0
+      counts.set(write.session, write.place + 1)
     }
   }
 

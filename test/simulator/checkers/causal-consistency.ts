@@ -77,7 +77,8 @@ export const checkWritesFollowReads: Checker = (observed) => {
   inOrder(observed, {
     invoked(call) {
       const { request, session } = call
-      if (request.type === 'write') readBefore.set(observed.writes.get(request.id)!, seen[session]!.slice())
+      const write = request.type === 'write' ? observed.writes.get(request.id)! : undefined
+      if (write) readBefore.set(write, seen[write.session]!.slice())
       else begun.set(call, { seen: seen[session]!.slice(), followed: followed[session]!.slice() })
     },
     read(read) {

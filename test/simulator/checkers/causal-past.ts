@@ -55,7 +55,7 @@ function compute(observed: Observed): CausalPasts {
     if (event.type === 'invoke') {
       if (request.type === 'write') {
         const write = observed.writes.get(request.id)!
-        const past = context.slice()
+        const past = contexts[write.session]!.slice()
         past[write.session] = write.place
         ofWrite.set(write, past)
       } else begun.set(call.invoked, context.slice())

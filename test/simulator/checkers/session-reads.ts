@@ -13,7 +13,7 @@ export const checkReadYourWrites: Checker = (observed) => {
     const { settled, outcome } = write.call
     if (outcome !== 'ok') continue
     for (const document of write.documents)
-      push(written, `${write.session} ${document}`, { id: write.id, settled: settled! })
+      push(written, `${write.call.session} ${document}`, { id: write.id, settled: settled! })
   }
   for (const list of written.values()) list.sort((one, other) => one.settled - other.settled)
   eachSessionRead(observed, (read, document, has) => {

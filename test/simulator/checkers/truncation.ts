@@ -1,7 +1,7 @@
 /**
  * I18, truncation safety: a log is cut only below the majority-durable cut that its replica has announced; whatever one
- * member asks another for, it has in the end, by log or by state transfer; and a state transfer lowers no clock and
- * removes no write.
+ * member asks another for, it has in the end, by log or by state transfer, unless it died with a disk; and a state
+ * transfer lowers no clock and removes no write.
  */
 import type { WriteId } from '../history.js'
 import { type DenseVector, joinInto } from '../lineages.js'
@@ -11,6 +11,7 @@ interface Replica {
   clock: DenseVector
   readonly cut: DenseVector
   held: Set<WriteId>
+  end: DenseVector | undefined
   needs: { readonly at: number; readonly index: number; readonly from: number }[]
 }
 
@@ -21,11 +22,14 @@ export const checkTruncation: Checker = (observed) => {
   const replicaOf = (name: string): Replica => {
     let replica = replicas.get(name)
     if (!replica) {
-      replica = { clock: lineages.zero(), cut: lineages.zero(), held: new Set(), needs: [] }
+      replica = { clock: lineages.zero(), cut: lineages.zero(), held: new Set(), end: undefined, needs: [] }
       replicas.set(name, replica)
     }
     return replica
   }
+  /** What anybody has at the end. */
+  const kept = lineages.zero()
+  let mayBeLost = false
   for (const [at, event] of events.entries()) {
     switch (event.type) {
       case 'start': {
@@ -65,14 +69,19 @@ export const checkTruncation: Checker = (observed) => {
         replica.held = held
         break
       }
-      case 'replica-settled': {
-        const { needs, clock } = replicaOf(event.by)
-        for (const { at: asked, index, from } of needs) {
-          const dot = { origin: lineages.origins[index]!, seq: from }
-          if (clock[index]! < from)
-            findings.add(asked, `${event.by} asks for ${lineages.format(dot)} and never gets it`)
-        }
-      }
+      case 'replica-settled':
+        joinInto(kept, lineages.dense(event.clock))
+        replicaOf(event.by).end = lineages.dense(event.clock)
+        break
+      case 'disk':
+        mayBeLost = true
+    }
+  }
+  for (const [name, { needs, end }] of replicas) {
+    for (const { at, index, from } of needs) {
+      if (!end || end[index]! >= from || (mayBeLost && kept[index]! < from)) continue
+      const dot = { origin: lineages.origins[index]!, seq: from }
+      findings.add(at, `${name} asks for ${lineages.format(dot)} and never gets it`)
     }
   }
   return findings.found
