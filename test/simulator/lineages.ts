@@ -13,6 +13,7 @@ export class Lineages {
   readonly origins: OriginId[] = []
   private readonly indices = new Map<string, number>()
   private readonly predecessors: (Dot | undefined)[] = []
+  private readonly coordination: boolean[] = []
   private readonly cache = new WeakMap<VersionVector, DenseVector>()
 
   constructor(history: History) {
@@ -44,7 +45,7 @@ export class Lineages {
   }
 
   isCoordination(index: number): boolean {
-    return replicaNameOf(this.origins[index]!) === COORDINATION
+    return this.coordination[index]!
   }
 
   zero(): DenseVector {
@@ -90,6 +91,7 @@ export class Lineages {
     this.indices.set(origin, this.origins.length)
     this.origins.push(origin)
     this.predecessors.push(undefined)
+    this.coordination.push(replicaNameOf(origin) === COORDINATION)
   }
 }
 

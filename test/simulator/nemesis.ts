@@ -7,6 +7,8 @@ import type { Stage } from './stage.js'
 
 const FIRST_MS = 1_500
 const BACKUP_EVERY_MS = 4_000
+/** Longer than a replica takes to start again. */
+const UNSEEN_MS = 4_000
 const WATCH_EVERY_MS = 100
 
 /** By weight. */
@@ -20,6 +22,8 @@ const FAULTS = {
   'disk-cloned': 1,
   /** Cut off with its clients, and then its disk is replaced: what only it had is gone. */
   'disk-lost-alone': 3,
+  /** Its disk is replaced while one who knows what was on it is out of reach of the others. */
+  'disk-lost-unseen': 3,
   'disk-full': 1,
   'disk-failing': 1,
   'disk-slow': 2,
@@ -111,6 +115,16 @@ export class Nemesis<Message, Stored> {
         for (const name of members) this.cut(replica, name, lastingMs + 1)
         world.at(world.nowMs + lastingMs, () => this.replaceDisk(replica, 'lost', []))
         return replica
+      case 'disk-lost-unseen': {
+        const witness = random.pick(members.filter((name) => name !== replica))
+        // For a while these two are the majority; then one forgets and the other cannot tell.
+        for (const name of members) if (name !== replica) this.cut(witness, name, lastingMs + UNSEEN_MS)
+        world.at(world.nowMs + random.between(300, 1_500), () => {
+          this.cut(witness, replica, lastingMs + UNSEEN_MS)
+          this.replaceDisk(replica, 'lost', [])
+        })
+        return `${replica}, ${witness} knows`
+      }
       case 'disk-full':
       case 'disk-failing': {
         const disk = world.disk(replica)

@@ -30,15 +30,14 @@ export const checkPersistBeforeShow: Checker = ({ events, lineages }) => {
       if (owner === replica && vector[index]! > atOrigin[index]!) atOrigin[index] = vector[index]!
     }
   }
+  const showOne = (at: number, replica: string, index: number, seq: number, what: string): void => {
+    if (lineages.isCoordination(index)) return
+    const dot = (): string => lineages.format({ origin: lineages.origins[index]!, seq })
+    if (seq > durableAt(replica)[index]!) findings.add(at, `${replica} ${what} ${dot()} before it is on its disk`)
+    else if (seq > atOrigin[index]!) findings.add(at, `${replica} ${what} ${dot()}, which its origin never had on disk`)
+  }
   const show = (at: number, replica: string, shown: DenseVector, what: string): void => {
-    const vector = durableAt(replica)
-    for (let index = 0; index < shown.length; index++) {
-      if (lineages.isCoordination(index)) continue
-      const dot = () => lineages.format({ origin: lineages.origins[index]!, seq: shown[index]! })
-      if (shown[index]! > vector[index]!) findings.add(at, `${replica} ${what} ${dot()} before it is on its disk`)
-      else if (shown[index]! > atOrigin[index]!)
-        findings.add(at, `${replica} ${what} ${dot()}, which its origin never had on disk`)
-    }
+    for (let index = 0; index < shown.length; index++) showOne(at, replica, index, shown[index]!, what)
   }
 
   for (const [at, event] of events.entries()) {
@@ -60,9 +59,8 @@ export const checkPersistBeforeShow: Checker = ({ events, lineages }) => {
       }
       case 'send':
       case 'deliver': {
-        const shown = lineages.zero()
-        shown[lineages.indexOf(event.dot.origin)] = event.dot.seq
-        show(at, event.by, shown, event.type === 'send' ? 'sends' : 'delivers')
+        const { origin, seq } = event.dot
+        showOne(at, event.by, lineages.indexOf(origin), seq, event.type === 'send' ? 'sends' : 'delivers')
         break
       }
       case 'serve':

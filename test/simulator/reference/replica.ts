@@ -284,7 +284,7 @@ class Life {
     if (message.type !== 'gossip') return
     const peer = this.peers.get(from)
     // Posts overtake hellos: one of another life says nothing about the disk of this one.
-    if (!peer || peer.origin !== message.origin) return
+    if (!peer || peer.origin !== message.origin || covers(peer.clock, message.clock)) return
     peer.clock = merge(peer.clock, message.clock)
     this.raiseCut()
   }
