@@ -13,7 +13,10 @@ export interface RunOptions {
   readonly seed: number
   /** Lines of trace to keep, the last ones. */
   readonly traceLines?: number
+  /** What to check; everything by default. */
   readonly only?: readonly CheckedInvariant[]
+  /** How long workload and faults last; a virtual minute by default. */
+  readonly lastsMs?: number
 }
 
 export interface RunResult {
@@ -41,7 +44,7 @@ const REPLICA_LATENCIES_MS = [
 ] as const
 
 export function runSeed<Message, Stored>(cell: CellUnderTest<Message, Stored>, options: RunOptions): RunResult {
-  const { seed } = options
+  const { seed, lastsMs = LASTS_MS } = options
   // Each part draws from its own source: a change in one leaves the others as they are.
   const [setting, workload, faults] = [1, 2, 3].map((part) => new Random(seed * 8 + part)) as [Random, Random, Random]
   const members = ['a', 'b', 'c', 'd', 'e'].slice(0, setting.chance(0.2) ? 5 : 3)
@@ -49,16 +52,16 @@ export function runSeed<Message, Stored>(cell: CellUnderTest<Message, Stored>, o
   const { world } = stage
   const latencyMs = setting.pick(REPLICA_LATENCIES_MS)
   for (const from of members) for (const to of members) if (from !== to) world.network.tune(from, to, { latencyMs })
-  const asked = new Workload(stage, workload, CLIENTS, LASTS_MS)
+  const asked = new Workload(stage, workload, CLIENTS, lastsMs)
   const nemesis = new Nemesis(stage, faults, {
     faults: setting.between(6, 14),
-    endsAtMs: LASTS_MS,
+    endsAtMs: lastsMs,
     addClient: () => asked.addClient(),
   })
-  world.runUntil(LASTS_MS)
+  world.runUntil(lastsMs)
   nemesis.heal()
-  const stuckAtMs = LASTS_MS + SETTLES_WITHIN_MS
-  for (let nextMs = LASTS_MS; nextMs < stuckAtMs && !stage.isQuiet; nextMs += LOOK_EVERY_MS) world.runUntil(nextMs)
+  const stuckAtMs = lastsMs + SETTLES_WITHIN_MS
+  for (let nextMs = lastsMs; nextMs < stuckAtMs && !stage.isQuiet; nextMs += LOOK_EVERY_MS) world.runUntil(nextMs)
   stage.settle()
   return {
     seed,
