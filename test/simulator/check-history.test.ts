@@ -132,10 +132,12 @@ const histories: Record<
   I8: {
     good: {
       'the read one is there': `${WRITE_1}\n t > r1 x\n t < r1 x=1\n t > w2 y\n t < w2\n u > r2 x y\n u < r2 x=1 y=2`,
+      'an unsaved write is made anew, and what it followed died with a disk': `${WRITE_1}\n t > r1 x\n t < r1 x=1\n t > w2 y\n t < w2\n t ~ degraded\n u > r2 x y\n u < r2 x= y=2`,
       'a write made before the read follows nothing': `${WRITE_1}\n t > w2 y\n t < w2\n t > r1 x\n t < r1 x=1\n u > r2 x y\n u < r2 x= y=2`,
     },
     bad: {
       'the read one is missing': `${WRITE_1}\n t > r1 x\n t < r1 x=1\n t > w2 y\n t < w2\n u > r2 x y\n u < r2 x= y=2`,
+      'the read one is missing, and a mark excuses no saved write': `${WRITE_1}\n t > r1 x\n t < r1 x=1\n t > w2 y\n t < w2\n t + w2\n t ~ degraded\n u > r2 x y\n u < r2 x= y=2`,
       'the read one is missing, later': `${WRITE_1}\n t > r1 x\n t < r1 x=1\n t > w2 y\n t < w2\n u > r2 y\n u < r2 y=2\n u > r3 x\n u < r3 x=`,
     },
   },
@@ -174,6 +176,7 @@ const histories: Record<
     },
     bad: {
       'same ops, other content': 'a print x d1 f1\n b print x d1 f2',
+      'other clocks, the first behind': 'a settled - 0 / a:1\n b settled - 0 / a:2',
       'other clocks': 'a settled - 0 / a:2\n b settled - 0 / a:1',
       'other writes': `${WRITE_1}\n a settled 1 0 / a:1\n b settled - 0 / a:1`,
       'a refused write': 's > w1 x\n s ! w1\n a settled 1 0 / a:1',
