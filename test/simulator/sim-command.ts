@@ -107,9 +107,9 @@ class Campaign {
   private fail(result: RunResult): void {
     const { mutant, traceLines } = this.settings
     this.failures.push(result)
-    const shownAtMs = result.history.events[result.violations[0]!.at]!.atMs
+    const shownAtMs = result.history.events[Math.min(...result.violations.map(({ at }) => at))]!.atMs
     const before = result.traceLines.filter((line) => Number.parseInt(line, 10) <= shownAtMs)
-    console.log([describeFailure(result, mutant), ...before.slice(-traceLines)].join('\n'))
+    console.log([describeFailure(result, mutant), ...before.slice(Math.max(0, before.length - traceLines))].join('\n'))
     if (mutant ? isCaught(result, mutant) : this.failures.length === MOST_FAILURES) this.stop()
   }
 }

@@ -11,8 +11,9 @@ interface Document {
   readonly places: Map<string, number>
   readonly registers: Map<string, OfferedWrite>
   opCount: number
-  /** XOR over hashes of the ops. */
+  /** XOR over hashes of the ops, and their sum: 32 bits alone collide among a few ten thousand sets of ops. */
   opHash: number
+  opSum: number
 }
 
 export class Documents {
@@ -45,6 +46,7 @@ export class Documents {
       document.places.set(write.author, Math.max(before, place))
       document.opCount++
       document.opHash ^= hashText(key)
+      document.opSum += hashText(`${key} `)
       // Offered again elsewhere, it has come under another dot.
       if (document.known.has(write.id)) continue
       document.known.add(write.id)
@@ -73,7 +75,7 @@ export class Documents {
 
   /** What stands for the ops of a document, and what stands for the content they made. */
   fingerprint(name: string): { readonly digest: string; readonly fingerprint: string } {
-    const { ids, registers, places, opCount, opHash } = this.document(name)
+    const { ids, registers, places, opCount, opHash, opSum } = this.document(name)
     const content = [
       [...ids].sort((one, other) => one - other).join(),
       [...registers]
@@ -85,7 +87,7 @@ export class Documents {
         .sort()
         .join(),
     ]
-    return { digest: `${opCount}/${opHash >>> 0}`, fingerprint: hashText(content.join(' ')).toString(16) }
+    return { digest: `${opCount}/${opHash >>> 0}/${opSum}`, fingerprint: hashText(content.join(' ')).toString(16) }
   }
 
   /** The latest stamp wins, which belongs to the write, not to its op: a write may have several. */
@@ -99,7 +101,7 @@ export class Documents {
   private document(name: string): Document {
     let document = this.documents.get(name)
     if (!document) {
-      document = { ids: [], known: new Set(), places: new Map(), registers: new Map(), opCount: 0, opHash: 0 }
+      document = { ids: [], known: new Set(), places: new Map(), registers: new Map(), opCount: 0, opHash: 0, opSum: 0 }
       this.documents.set(name, document)
     }
     return document
@@ -110,9 +112,11 @@ function isBefore(one: OfferedWrite, other: OfferedWrite): boolean {
   return one.stamp !== other.stamp ? one.stamp < other.stamp : one.author < other.author
 }
 
-/** 32 bits, good enough to tell a few thousand things apart. */
+/** 32 bits, well mixed: similar texts must not cancel out where hashes are XORed. */
 export function hashText(text: string): number {
   let hash = 0x811c9dc5
   for (let at = 0; at < text.length; at++) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193)
-  return (hash ^ (hash >>> 15)) >>> 0
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
+  return (hash ^ (hash >>> 16)) >>> 0
 }
