@@ -340,15 +340,17 @@ describe('random histories', () => {
   test.each(kinds)('%s notices: %s', (invariant, _, mutate) => {
     let applied = 0
     fc.assert(
-      fc.property(fc.nat(SEEDS - 1), fc.nat(), (seed, place) => {
-        const history = historyOfSeed(seed)
-        const draft = new Draft(history, new Random(place))
-        if (!mutate(draft)) return
-        applied++
-        expect(checkHistory({ ...history, events: draft.events }, [invariant])).not.toEqual([])
+      fc.property(fc.nat(), (place) => {
+        for (let seed = 0; seed < SEEDS; seed++) {
+          const history = historyOfSeed(seed)
+          const draft = new Draft(history, new Random(place))
+          if (!mutate(draft)) continue
+          applied++
+          expect(checkHistory({ ...history, events: draft.events }, [invariant])).not.toEqual([])
+        }
       }),
-      { numRuns: 12 },
+      { numRuns: 4 },
     )
-    expect(applied).toBeGreaterThan(3)
+    expect(applied).toBeGreaterThanOrEqual(4)
   })
 })

@@ -116,12 +116,18 @@ export class Nemesis<Message, Stored> {
         world.at(world.nowMs + lastingMs, () => this.replaceDisk(replica, 'lost', []))
         return replica
       case 'disk-lost-unseen': {
+        // For a while two are alone with each other; then one forgets, and the other cannot tell the rest.
         const witness = random.pick(members.filter((name) => name !== replica))
-        // For a while these two are the majority; then one forgets and the other cannot tell.
-        for (const name of members) if (name !== replica) this.cut(witness, name, lastingMs + UNSEEN_MS)
-        world.at(world.nowMs + random.between(300, 1_500), () => {
+        const rest = members.filter((name) => name !== replica && name !== witness)
+        const aloneMs = random.between(300, 1_500)
+        for (const name of rest) {
+          this.cut(replica, name, aloneMs)
+          this.cut(witness, name, lastingMs + UNSEEN_MS)
+        }
+        const old = random.chance(0.6) ? this.backups.get(replica)?.at(-1) : undefined
+        world.at(world.nowMs + aloneMs, () => {
           this.cut(witness, replica, lastingMs + UNSEEN_MS)
-          this.replaceDisk(replica, 'lost', [])
+          this.replaceDisk(replica, old ? 'restored' : 'lost', old ?? [])
         })
         return `${replica}, ${witness} knows`
       }

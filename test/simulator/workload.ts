@@ -10,8 +10,8 @@ import type { Stage } from './stage.js'
 const DOCUMENTS = ['x', 'y', 'z', 'u', 'v']
 const REGISTERS_PER_DOCUMENT = 2
 /** New keys all the time: a claim is interesting while its past is still on its way. */
-const KEYS = 3
-const KEYS_LAST_MS = 1_500
+const KEYS = 2
+const KEYS_LAST_MS = 800
 const THINK_MS = [60, 560] as const
 /** How often a client loses its connection before it asks, and goes on at another replica. */
 const HOP_CHANCE = 0.15
@@ -55,9 +55,9 @@ export class Workload<Message, Stored> {
 
   private nextRequest(mayWrite: boolean): Request | undefined {
     const kind = this.random.below(100)
-    if (kind < 4) return { type: 'claim', key: this.key() }
-    if (kind < 8) return { type: 'read-claim', key: this.key() }
-    if (kind < 55) return { type: 'read', documents: this.documents(), level: this.level() }
+    if (kind < 5) return { type: 'claim', key: this.key() }
+    if (kind < 12) return { type: 'read-claim', key: this.key() }
+    if (kind < 56) return { type: 'read', documents: this.documents(), level: this.level() }
     if (!mayWrite) return undefined
     const documents = this.documents()
     const register = `${this.random.pick(documents)}#${this.random.below(REGISTERS_PER_DOCUMENT)}`

@@ -85,7 +85,7 @@ export class ReferenceClient implements ClientProgram<Message> {
     const deadlineAtMs = this.machine.monotonicMs() + deadlineMs
     const waiting = { call, request, deadlineAtMs, sent: this.state.token }
     this.waiting.set(call, waiting)
-    this.machine.setTimer(`${call}`, deadlineMs)
+    if (this.mutant !== 'park-for-ever') this.machine.setTimer(`${call}`, deadlineMs)
     if (this.isOpen) this.ask(waiting)
   }
 

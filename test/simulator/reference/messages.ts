@@ -43,7 +43,13 @@ export interface Bundle {
 
 export type Message =
   // Between replicas
-  | { readonly type: 'hello'; readonly origin: OriginId; readonly clock: VersionVector }
+  | {
+      readonly type: 'hello'
+      readonly origin: OriginId
+      readonly clock: VersionVector
+      /** All that its sender ever heard the receiver had on disk. */
+      readonly remembered: VersionVector
+    }
   | { readonly type: 'ops'; readonly ops: readonly Op[] }
   | { readonly type: 'need'; readonly origin: OriginId; readonly from: number }
   | { readonly type: 'bundle'; readonly bundle: Bundle }

@@ -59,6 +59,8 @@ export const MUTANTS = {
   'fresh-alone': ['I20'],
   /** After its start a replica counts in fresh reads before it has what the others know. */
   'count-too-soon': ['I20'],
+  /** A disk that is not empty is taken for complete unless a peer within reach remembers that it held more. */
+  'trust-old-disk': ['I20'],
   /** When a request has waited long enough, it is answered with what is there. */
   'answer-anyway': ['I21'],
 } as const satisfies Record<string, readonly CheckedInvariant[]>

@@ -22,6 +22,8 @@ import { covers, isSame, merge, raise } from './vectors.js'
 const TICK_MS = 100
 const GOSSIP_SOON_MS = 15
 const BLOCKED_MS = 200
+/** What an op waits for may have died with a disk, its sender's too. It is dropped, and asked for again if anybody has it. */
+const ORPHAN_MS = 4_000
 const ASK_AGAIN_MS = 300
 const MOST_WAIT_MS = 1_000
 const LOG_LENGTH = 12
@@ -36,6 +38,8 @@ interface Peer {
   origin: OriginId | undefined
   /** What it has on disk, as it said last. */
   clock: VersionVector
+  /** The most it ever said it had, in this life of ours. */
+  claimed: VersionVector
   /** What it had when it first said hello in this life of ours. */
   hello: VersionVector | undefined
 }
@@ -117,6 +121,9 @@ class Life {
   private ticks = 0
   private isLevelled = false
   private isGossipPlanned = false
+  private readonly startedEmpty: boolean
+  /** What peers remember of earlier lives of this replica. */
+  private owed: VersionVector = EMPTY_VECTOR
 
   constructor(machine: Machine<Message, Stored>, { members, report }: ReplicaSetup, mutant: Mutant | undefined) {
     this.machine = machine
@@ -130,6 +137,7 @@ class Life {
       else this.restore(record)
     }
     this.staged = this.clock
+    this.startedEmpty = this.clock.size === 0
     const isOwn = lastOrigin && replicaNameOf(lastOrigin) === machine.name
     const kept = mutant === 'reuse-incarnation' && isOwn && this.clock.has(lastOrigin!) ? lastOrigin : undefined
     this.origin = kept ?? makeOrigin(machine.name, machine.entropy.hex(16))
@@ -144,6 +152,7 @@ class Life {
         isOpen: false,
         origin: undefined,
         clock: EMPTY_VECTOR,
+        claimed: EMPTY_VECTOR,
         hello: undefined,
       }
       this.peers.set(name, peer)
@@ -213,7 +222,7 @@ class Life {
     if (peer.connection !== undefined && peer.connection !== connection) this.machine.close(peer.connection)
     peer.connection = connection
     peer.isOpen = true
-    this.machine.send(connection, { type: 'hello', origin: this.origin, clock: this.clock })
+    this.machine.send(connection, { type: 'hello', origin: this.origin, clock: this.clock, remembered: peer.claimed })
   }
 
   private lose(connection: ConnectionId, name: string): void {
@@ -246,6 +255,8 @@ class Life {
         peer.origin = message.origin
         peer.clock = message.clock
         peer.hello = message.clock
+        peer.claimed = merge(peer.claimed, message.clock)
+        this.owed = merge(this.owed, message.remembered)
         this.sendMissing(peer, message.clock)
         this.level()
         this.raiseCut()
@@ -286,6 +297,7 @@ class Life {
     // Posts overtake hellos: one of another life says nothing about the disk of this one.
     if (!peer || peer.origin !== message.origin || covers(peer.clock, message.clock)) return
     peer.clock = merge(peer.clock, message.clock)
+    peer.claimed = merge(peer.claimed, message.clock)
     this.raiseCut()
   }
 
@@ -603,6 +615,7 @@ class Life {
   }
 
   private get countsInQuorums(): boolean {
+    if (this.mutant === 'trust-old-disk' && !this.startedEmpty) return covers(this.clock, this.owed)
     return this.isLevelled || this.mutant === 'count-too-soon'
   }
 
@@ -733,8 +746,9 @@ class Life {
   /** An op that waits is unblocked by who sent it; what a peer is known to have is asked of that peer. */
   private askForMissing(): void {
     const nowMs = this.machine.monotonicMs()
-    for (const { op, from, sinceMs } of this.heldBack.values()) {
+    for (const [key, { op, from, sinceMs }] of this.heldBack) {
       if (nowMs - sinceMs < BLOCKED_MS) continue
+      if (nowMs - sinceMs > ORPHAN_MS) this.heldBack.delete(key)
       const peer = this.peers.get(from)!
       if (!op.opens) this.ask(peer, op.dot.origin, op.dot.seq - 1)
       for (const [origin, seq] of op.deps) this.ask(peer, origin, seq)
