@@ -226,6 +226,7 @@ const histories: Record<
       'on two disks, then proposed': 'a durable / a:1\n b durable / a:1\n a propose k / a:1',
       'what preceded the claim is there': 's > d1 k\n s < d1 t a:1 / b:1\n s > r1 x\n s < r1 x= / a:1 b:1',
       'told that it is not': 's > d1 k\n s < d1 t a:1 / b:1\n s ~ degraded\n s > r1 x\n s < r1 x= / b:1',
+      'a write that a mark overtook': 's > d1 k\n s < d1 t a:1 / b:1\n s > w1 x\n s ~ degraded\n s < w1 / b:1',
       'an unowned key has no past': 's > d1 k\n s < d1 / b:1\n s > r1 x\n s < r1 x= / b:1',
     },
     bad: {

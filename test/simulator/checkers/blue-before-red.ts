@@ -17,7 +17,9 @@ export const checkBlueBeforeRed: Checker = (observed) => {
   const owed = new Map<number, DenseVector>()
   /** What was owed when a call began: answers that overlap owe one another nothing. */
   const begun = new Map<number, DenseVector>()
+  const marked = new Map<string, number>()
   for (const [at, event] of events.entries()) {
+    if (event.type === 'marked') marked.set(event.by, at)
     const call = observed.callAt.get(at)
     if (!call) continue
     if (event.type === 'invoke') {
@@ -26,7 +28,8 @@ export const checkBlueBeforeRed: Checker = (observed) => {
     }
     if (event.type !== 'ok') continue
     const { request } = call
-    const debt = begun.get(call.invoked)
+    // A call that a mark overtook is answered to the session after it.
+    const debt = (marked.get(event.by) ?? -1) > call.invoked ? undefined : begun.get(call.invoked)
     const isBound = request.type === 'read' ? request.level !== 'eventual' : request.type === 'write'
     const lacking = isBound && debt && lineages.excess(debt, lineages.dense(event.cut))
     if (lacking) findings.add(at, `the answer lacks ${lacking}, which preceded a claim that was read`)
