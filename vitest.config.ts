@@ -32,7 +32,7 @@ export default defineConfig({
           name: 'unit',
           include: [
             '{shared,server,client}/**/*.test.ts',
-            'test/fuzz/**/*.test.ts',
+            'test/{fuzz,simulator}/**/*.test.ts',
             'test/arrows.test.ts',
             'bench/**/*.test.mjs',
           ],

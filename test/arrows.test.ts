@@ -42,6 +42,11 @@ const forbidden: readonly { readonly row: string; readonly from: RegExp; readonl
     to: /^shared\/(?!base\/|errors\/|update\/)/,
   },
   {
+    row: '`shared/simulator` knows no core that it runs',
+    from: /^shared\/simulator\//,
+    to: /^shared\/(?!base\/|simulator\/)/,
+  },
+  {
     row: '`server/replica` knows no `ws`, SQL, Yjs, timers; of other rooms, only the pure rules of access',
     from: /^server\/replica\//,
     to: /^(node:|server\/(?!replica\/|access\/(ownership|document-quota|rate-limit)\.js))/,

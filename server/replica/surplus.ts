@@ -11,7 +11,7 @@
 import { type Dot, type OriginId, replicaNameOf } from '../../shared/clock/dot.js'
 import { COORDINATION_NAME, type Lineages } from '../../shared/clock/lineages.js'
 import type { VersionVector } from '../../shared/clock/version-vector.js'
-import type { Op, Part } from '../../shared/protocol/op.js'
+import { type Op, type Part, partsOf } from '../../shared/protocol/op.js'
 
 export interface MemberReport {
   readonly name: string
@@ -68,7 +68,7 @@ export interface ReOrigination {
 
 /**
  * Of the ops in a log, in its order, those that the cell does not hold, ready to be accepted anew. Openings say nothing
- * but where their line began, and are left out.
+ * but where their line began, and are left out; so is who owns a client id, which its owner says again.
  */
 export function* surplusOf(
   log: Iterable<Op>,
@@ -76,7 +76,8 @@ export function* surplusOf(
   lineages: Lineages,
 ): Generator<ReOrigination, void, undefined> {
   for (const op of log) {
-    if (op.kind === 'open' || lineages.includes(cell, op.dot)) continue
-    yield { was: op.kind === 're-originated' ? op.was : op.dot, parts: op.parts }
+    const parts = partsOf(op)
+    if (parts.length === 0 || lineages.includes(cell, op.dot)) continue
+    yield { was: op.kind === 're-originated' ? op.was : op.dot, parts }
   }
 }

@@ -11,7 +11,7 @@
 import type { CellIdentity } from '../clock/cell.js'
 import type { OriginId } from '../clock/dot.js'
 import type { VersionVector } from '../clock/version-vector.js'
-import type { Op } from './op.js'
+import { type Op, partsOf } from './op.js'
 
 /** 1: the first one. */
 export const PEER_VERSIONS = { oldest: 1, newest: 1 } as const
@@ -135,8 +135,7 @@ export function flowCost(message: PeerMessage): number {
 
 /** What one op adds to the cost of a message. */
 export function opCost(op: Op): number {
-  if (op.kind === 'open') return OP_COST
-  return op.parts.reduce((cost, { update }) => cost + update.length + PART_COST, OP_COST)
+  return partsOf(op).reduce((cost, { update }) => cost + update.length + PART_COST, OP_COST)
 }
 
 const MESSAGE_COST = 64

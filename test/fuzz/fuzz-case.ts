@@ -10,6 +10,7 @@
  */
 import * as Y from 'yjs'
 import { assert } from '../../shared/base/assert.js'
+import { Random } from '../../shared/base/random.js'
 import { CausewayError } from '../../shared/errors/error.js'
 import { checkUpdate } from '../../shared/update/check.js'
 import { KnownState } from '../../shared/update/known-state.js'
@@ -20,7 +21,6 @@ import { indexUpdate } from '../../shared/update/update-index.js'
 import { assertComplete, ByteServer, deletedOf, quietDoc } from './byte-server.js'
 import { contentOf, edit, HonestRoom, type Step } from './honest-room.js'
 import { hostileUpdate, type Target } from './hostile-update.js'
-import { Random } from './random.js'
 
 /** How many updates of a case were refused, had a gap, added nothing, or were stored. */
 export interface Outcome {

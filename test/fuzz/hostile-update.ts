@@ -2,7 +2,7 @@
  * Updates that no Yjs would send to a given document: made of structs with ids, references, lengths and contents that
  * are right, nearly right or wild, or of honest bytes with something changed.
  */
-import type { Random } from './random.js'
+import type { Random } from '../../shared/base/random.js'
 import * as raw from './update-bytes.js'
 
 /** What the attacker sees of a document. */

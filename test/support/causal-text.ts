@@ -5,7 +5,7 @@
 import { type Dot, makeOrigin, type OriginId } from '../../shared/clock/dot.js'
 import type { HybridTime } from '../../shared/clock/hybrid-clock.js'
 import type { VersionVector } from '../../shared/clock/version-vector.js'
-import type { Op } from '../../shared/protocol/op.js'
+import { type Op, partsOf } from '../../shared/protocol/op.js'
 
 export function originOf(short: string): OriginId {
   const [, name = '', digits = ''] = /^([a-z]+)([0-9]+)$/.exec(short) ?? []
@@ -58,7 +58,7 @@ export function textChain(previous: Uint8Array | undefined, op: Op): Uint8Array 
     op.kind,
     op.dot,
     [...op.deps].sort(),
-    op.kind === 'open' ? op.predecessor : op.parts.map(({ update }) => [...update]),
+    op.kind === 'open' ? op.predecessor : partsOf(op).map(({ update }) => [...update]),
   ])
   let hash = 2166136261
   for (const byte of [...(previous ?? []), ...Array.from(text, (character) => character.charCodeAt(0))]) {

@@ -30,6 +30,13 @@ export class Random {
     return items[this.below(items.length)]!
   }
 
+  /** `count` random hexadecimal digits. */
+  hex(count: number): string {
+    let digits = ''
+    while (digits.length < count) digits += this.next().toString(16).padStart(8, '0')
+    return digits.slice(0, count)
+  }
+
   times<Item>(least: number, most: number, make: (at: number) => Item): Item[] {
     return Array.from({ length: this.between(least, most) }, (_, at) => make(at))
   }
