@@ -5,7 +5,7 @@
  * may make and send, and which a copy on a server must never make by itself.
  */
 import * as Y from 'yjs'
-import { assert } from '../../shared/base/assert.js'
+import { AssertionError, assert } from '../../shared/base/assert.js'
 import { joinUpdates } from '../../shared/update/join.js'
 import type { DocumentState } from './document-state.js'
 import { hasPending, treatAsLocal } from './yjs-internals.js'
@@ -18,8 +18,7 @@ const JOIN_FROM = 16
  * closed: such a document is not to be served. `gc: false` keeps deleted content.
  */
 export function loadDocument(state: DocumentState, options: { readonly gc?: boolean } = {}): Y.Doc {
-  const { snapshot, tail } = state
-  const updates = tail.length < JOIN_FROM ? [...(snapshot ? [snapshot] : []), ...tail] : [joinUpdates(snapshot, tail)]
+  const updates = state.tail.length < JOIN_FROM ? separate(state) : joined(state)
   const doc = new Y.Doc({ gc: options.gc ?? true })
   doc.transact((transaction) => {
     for (const update of updates) Y.applyUpdate(doc, update)
@@ -27,4 +26,17 @@ export function loadDocument(state: DocumentState, options: { readonly gc?: bool
   })
   assert(!hasPending(doc), 'the document refers to structs that it does not have')
   return doc
+}
+
+function separate({ snapshot, tail }: DocumentState): readonly Uint8Array[] {
+  return snapshot ? [snapshot, ...tail] : tail
+}
+
+function joined(state: DocumentState): readonly Uint8Array[] {
+  try {
+    return [joinUpdates(state.snapshot, state.tail)]
+  } catch (error) {
+    if (!(error instanceof AssertionError)) throw error
+    return separate(state) // Not as a log holds them: one after the other, each new.
+  }
 }
