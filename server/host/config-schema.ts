@@ -7,7 +7,7 @@
  */
 import * as z from 'zod/mini'
 import { REPLICA_NAME } from '../../shared/clock/dot.js'
-import { isDocumentName, spaceOf } from '../../shared/protocol/document-name.js'
+import { isDocumentName } from '../../shared/protocol/document-name.js'
 import { isLoopbackHost, parseListen } from '../access/address.js'
 import { PUBLIC_KEYS_LIMIT, SECRET_LEAST_BYTES } from '../access/keys.js'
 
@@ -169,15 +169,6 @@ export type Config = z.output<typeof configSchema>
 
 /** As a program gives it: what has a default may be left out. */
 export type ConfigInput = z.input<typeof configSchema>
-
-/** Whether structs under somebody else's client id are refused in a document. */
-export function deniesRelay({ spaces }: Config, document: string): boolean {
-  return (ownEntry(spaces, spaceOf(document)) ?? ownEntry(spaces, '*'))?.relay === 'deny'
-}
-
-function ownEntry<Value>(record: Readonly<Record<string, Value>>, key: string): Value | undefined {
-  return Object.hasOwn(record, key) ? record[key] : undefined
-}
 
 function isOrigin(text: string): boolean {
   if (!URL.canParse(text)) return false

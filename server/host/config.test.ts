@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { CausewayError } from '../../shared/errors/error.js'
 import { type ConfigSources, flagOf, loadConfig, OPTIONS, parseConfig, redactConfig } from './config.js'
-import { deniesRelay } from './config-schema.js'
+import { deniesRelay } from './relay-policy.js'
 
 const canary = 'canary-secret-of-more-than-32-bytes'
 const publicKey = generateKeyPairSync('ed25519').publicKey.export({ type: 'spki', format: 'pem' }) as string

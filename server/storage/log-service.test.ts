@@ -2,7 +2,7 @@ import Database from 'better-sqlite3'
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { encodeOpBatch } from '../../shared/protocol/op-codec.js'
 import { incarnation, OpSource, temporaryDirectory } from '../../test/integration/storage/op-source.js'
-import type { FromReader, FromWriter, PackedDocument, Together, ToWriter } from './log-messages.js'
+import type { FromReader, FromWriter, PackedOpening, Together, ToWriter } from './log-messages.js'
 import { ReaderService, WriterService } from './log-service.js'
 import { LogStore } from './log-store.js'
 
@@ -119,8 +119,8 @@ test('[DU1] a load is answered in its turn: with what was committed before it, a
   const load: ToWriter = { type: 'load', id: 9, document: 'x', options: {} }
   const answers = handle(batch('1'), load, batch('2'))
   expect(answers).toMatchObject([{ type: 'committed' }, { type: 'answered', id: 9 }, { type: 'committed' }])
-  const { value } = answers[1] as { value: PackedDocument }
-  expect(new TextDecoder().decode(value.updates)).toBe('1')
+  const { value } = answers[1] as { value: PackedOpening }
+  expect(new TextDecoder().decode(value.stored!.updates)).toBe('1')
 })
 
 test('closing is answered, and the port told', () => {
@@ -153,9 +153,9 @@ describe('the reader', () => {
     for (const text of ['1', '2', '3']) {
       handle(batch(text))
       const [answer] = ask({ type: 'load', id: 5, document: 'x', options: {} })
-      expect(answer).toMatchObject({ type: 'answered', id: 5, value: { position: source.seq } })
-      const { value } = answer as { value: PackedDocument }
-      expect(new TextDecoder().decode(value.updates)).toBe('123'.slice(0, Number(text)))
+      expect(answer).toMatchObject({ type: 'answered', id: 5, value: { stored: { position: source.seq } } })
+      const { value } = answer as { value: PackedOpening }
+      expect(new TextDecoder().decode(value.stored!.updates)).toBe('123'.slice(0, Number(text)))
     }
   })
 
