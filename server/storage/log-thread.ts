@@ -24,7 +24,6 @@ export class LogThread<To extends { readonly type: string }, From extends { read
   /** Starts the thread; it keeps no process alive until it is opened. */
   constructor(role: LogRole) {
     this.worker = new Worker(createRequire(import.meta.url).resolve('#workers/log-worker'), { workerData: role })
-    this.worker.unref()
     this.worker.on('message', (message: From | Answer | Together<From | Answer>) => this.hear(message))
     const die = (cause: unknown): void => {
       if (this.isOver) return
@@ -37,6 +36,7 @@ export class LogThread<To extends { readonly type: string }, From extends { read
     this.worker.on('error', die)
     this.worker.on('messageerror', die)
     this.worker.on('exit', (code) => die(new Error(`the thread ended with code ${code}`)))
+    this.worker.unref() // Last: a listener for messages takes it back.
   }
 
   /**

@@ -67,6 +67,14 @@ describe('causeway serve', () => {
     expect([served.written.out.trim().split('\n').length, served.written.err]).toEqual([1, ''])
   })
 
+  test.each([
+    ['asked for help', ['serve', '--help'], 0],
+    ['with an unknown flag', ['serve', '--frobnicate'], 2],
+    ['with a wrong option', ['serve', '--listen', 'here'], 2],
+  ])('ends by itself %s, though a thread was started for it', async (_when, args, code) => {
+    expect(await causeway(args).ended).toBe(code)
+  })
+
   test('says which address is taken, and ends with 2', async () => {
     const taken = createServer().listen(0, '127.0.0.1')
     await once(taken, 'listening')
