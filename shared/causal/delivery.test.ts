@@ -324,6 +324,18 @@ test('after a failed commit the cut is back where the disk is, and the same ops 
   expect(show(causal.step(received([log.run('a1:2')])))).toEqual(['a1:2 a1:3'])
 })
 
+test('after a failed commit no coordination entry counts that ends a lineage which is gone again', () => {
+  const causal = make()
+  const lost = new TextLog('open x1:1', 'x1:2')
+  const retirements = [{ entry: dotOf('coord1:4'), last: dotOf('x1:2') }]
+  causal.step({ type: 'coordination-applied', applied: dotOf('coord1:5'), retirements })
+  causal.step(received([lost.run('x1:1', 'x1:2')]))
+  expect(showVector(causal.cut)).toBe('coord1:5')
+  causal.step({ type: 'rewound', vector: EMPTY_VECTOR, heads: new Map() })
+  causal.step(received([lost.run('x1:1')]))
+  expect(showVector(causal.cut)).toBe('coord1:3 x1:1')
+})
+
 test('after a failed commit a run that was used in part is used again from its start', () => {
   const causal = make()
   const log = new TextLog('open a1:1', 'a1:2', 'a1:3 after b1:1')

@@ -178,6 +178,8 @@ export class CausalDelivery {
         break
       case 'rewound':
         this.heads = new Map(input.heads)
+        // The lineages that it ends may have been among what is gone again.
+        this.claimed = undefined
         this.restart(withoutCoordination(input.vector))
         this.held.reuse()
         break
