@@ -312,6 +312,25 @@ describe('bounds', () => {
   })
 })
 
+test('the same run twice takes room once', () => {
+  const causal = make()
+  causal.step(received([LOG.run('a1:2', 'a1:3')], 'b'))
+  causal.step(received([LOG.run('a1:3')], 'c'))
+  causal.step(received([LOG.run('a1:2', 'a1:3')], 'c'))
+  expect(causal.figures).toMatchObject({ heldOps: 2, heldBytes: 200, duplicates: 3 })
+})
+
+test('who takes most of either limit is cut: a few large ops go before many small ones', () => {
+  const causal = make({ ops: 100, bytes: 10_000 })
+  const small = new TextLog(
+    ...Array.from({ length: 11 }, (_, index) => (index === 0 ? 'open a1:1' : `a1:${index + 1}`)),
+  )
+  const large = new TextLog('open b1:1', 'b1:2', 'b1:3')
+  for (let seq = 2; seq <= 11; seq++) causal.step(received([small.run(`a1:${seq}`)]))
+  for (const dot of ['b1:2', 'b1:3']) causal.step(received([{ ...large.run(dot), bytes: 5_000 }], 'c'))
+  expect(causal.figures).toMatchObject({ heldOps: 11, heldBytes: 6_000, dropped: 1 })
+})
+
 test('after a failed commit the cut is back where the disk is, and the same ops are delivered again', () => {
   const causal = make()
   const log = new TextLog('open a1:1', 'a1:2', 'a1:3')
