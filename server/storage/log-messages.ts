@@ -6,9 +6,6 @@ import { CausewayError, type ErrorDetails } from '../../shared/errors/error.js'
 import type { LogOptions, PruneOptions, Recovered } from './log.js'
 import type { ListOptions, LoadOptions, Snapshot, SnapshotToSave, StoredDocument } from './stored-document.js'
 
-/** Which of the two a thread is: given to it when it starts. */
-export type LogRole = 'writer' | 'reader'
-
 /** The first message to either: a thread may start before anybody knows what it will open. */
 export interface OpenLog {
   readonly type: 'open'
