@@ -249,7 +249,8 @@ describe('the end', () => {
   test('a reader that dies fails the reads that wait, and the next one gets another', async () => {
     const { log, source } = await start()
     await commit(log, encodeOpBatch(source.edits({ x: '1' })))
-    await log.list({ prefix: '', limit: 1 }) // what only a reader answers
+    await log.load('x')
+    await expect.poll(() => isReaderUp(log)).toBe(true)
     kill(log, 'reader')
     await expect(log.load('x')).rejects.toMatchObject({ code: 'document/unavailable' })
     expect(wordsIn(await log.load('x'))).toEqual(['1'])
