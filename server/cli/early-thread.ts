@@ -2,17 +2,18 @@
  * The thread of the log takes longest to start, and nothing of the command line or the configuration is needed for it:
  * it starts first, and waits for somebody to tell it what to open.
  */
-import { startWriterThread, type WriterThread } from '../storage/log-client.js'
+import type { Worker } from 'node:worker_threads'
+import { startLogThread } from '../storage/log-worker-thread.js'
 
-let early: WriterThread | undefined
+let early: Worker | undefined
 
 export function startEarly(): void {
-  early ??= startWriterThread()
+  early ??= startLogThread('writer')
 }
 
 /** The thread that was started early, once; else a new one. */
-export function takeWriterThread(): WriterThread {
-  const thread = early ?? startWriterThread()
+export function takeWriterThread(): Worker {
+  const thread = early ?? startLogThread('writer')
   early = undefined
   return thread
 }

@@ -28,7 +28,7 @@ export async function startUntilSignal(
   try {
     config = await read()
   } catch (error) {
-    await writer.end()
+    await writer.terminate()
     throw error
   }
   const log = createLog({ level: config.log.level, base: { replica: config.name, cell: config.cell } })

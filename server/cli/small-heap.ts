@@ -24,8 +24,6 @@ const HEAP_LIMIT_BYTES = 256 * 1024 * 1024
 
 export function keepHeapSmall(): void {
   setFlagsFromString('--semi-space-growth-factor=1')
-  // So small a young generation is collected sooner by this thread alone than by waking others.
-  setFlagsFromString('--no-parallel-scavenge')
   let before = performance.eventLoopUtilization()
   let keptBytes = 0
   let collect: (() => void) | undefined

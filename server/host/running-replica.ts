@@ -29,6 +29,9 @@ import { reportRecovered } from './recovered-report.js'
 import { deniesRelay } from './relay-policy.js'
 import type { OpenedLog, ReplicaHooks, RunningReplica } from './start.js'
 
+// Listening loads these two anyhow, when clients already wait; here it is the disk that is waited for.
+for (const needed of ['node:cluster', 'node:dns']) process.getBuiltinModule(needed)
+
 const TICK_MS = 250
 /** When the HTTP API is loaded, unless a request asks for it before. */
 const API_PRELOAD_MS = 2_000

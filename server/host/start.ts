@@ -3,10 +3,11 @@
  * log is open and verified. Opening it is the work of other threads, so everything else is loaded meanwhile.
  */
 import { randomBytes } from 'node:crypto'
+import type { Worker } from 'node:worker_threads'
 import { makeOrigin, type OriginId } from '../../shared/clock/dot.js'
 import type { AuthenticateHook } from '../access/authenticator.js'
 import type { Log } from '../storage/log.js'
-import { openLog, startWriterThread } from '../storage/log-client.js'
+import { openLog } from '../storage/log-client.js'
 import type { Config, ConfigInput } from './config.js'
 import type { DocumentHooks } from './document-host.js'
 
@@ -41,12 +42,8 @@ export interface OpenedLog {
   readonly origin: OriginId
 }
 
-/** As `createReplica`, with a checked configuration. `writer` becomes the replica's from here on. */
-export async function startReplica(
-  config: Config,
-  hooks: ReplicaHooks = {},
-  writer = startWriterThread(),
-): Promise<RunningReplica> {
+/** As `createReplica`, with a checked configuration. `writer`: a thread for the log, started ahead. */
+export async function startReplica(config: Config, hooks: ReplicaHooks = {}, writer?: Worker): Promise<RunningReplica> {
   const incarnation = randomBytes(8).toString('hex')
   const [{ runReplica }, log] = await Promise.all([
     import('./running-replica.js'),

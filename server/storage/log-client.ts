@@ -8,6 +8,7 @@
  * before its `onDone`.
  */
 import path from 'node:path'
+import type { Worker } from 'node:worker_threads'
 import { assert, unreachable } from '../../shared/base/assert.js'
 import { CausewayError } from '../../shared/errors/error.js'
 import type {
@@ -50,6 +51,8 @@ export const BACKLOG_BATCHES = 4_096
 const BACKLOG_BYTES = 64 * 1024 * 1024
 /** Loads that the writer answers at a time before the reader is up. */
 const EARLY_LOADS = 64
+/** How long after the first load the reader starts. */
+const READER_DELAY_MS = 10
 /** Reads, and writes besides commits, that may wait. */
 const WAITING_READS = 16_384
 const WAITING_WRITES = 256
@@ -57,24 +60,16 @@ const WAITING_WRITES = 256
 type Committed = Extract<FromWriter, { type: 'committed' }>
 type OnDone = (error?: CausewayError, figures?: CommitFigures) => void
 
-export type WriterThread = LogThread<ToWriter, FromWriter>
+type WriterThread = LogThread<ToWriter, FromWriter>
 
 /**
- * The thread that will write, for who does not yet know what to open: starting it takes a while. It keeps no process
- * alive. Whoever does not hand it to `openLog` ends it.
- */
-export function startWriterThread(): WriterThread {
-  return new LogThread('writer')
-}
-
-/**
- * Opens the log of a data directory in its own threads. Rejects with `storage/in-use`, `storage/read-only`,
+ * Opens the log of a data directory in its own threads; `started` is one for the writer, started ahead. Rejects with `storage/in-use`, `storage/read-only`,
  * `storage/full`, `storage/damaged`, `storage/too-new`, `storage/failed`, `config/invalid`.
  */
-export function openLog(options: LogOptions, writer: WriterThread = startWriterThread()): Promise<Log> {
+export function openLog(options: LogOptions, started?: Worker): Promise<Log> {
   return new Promise((resolve, reject) => {
     const absolute = { ...options, directory: path.resolve(options.directory) }
-    const log: LogClient = new LogClient(absolute, writer, (error) => {
+    const log: LogClient = new LogClient(absolute, new LogThread('writer', started), (error) => {
       if (error) {
         void log.close().catch(() => {}) // The refusal says it all.
         reject(error)
@@ -87,6 +82,7 @@ class LogClient implements Log {
   private readonly options: LogOptions
   private readonly writer: WriterThread
   private reader: LogThread<ToReader, FromReader> | undefined
+  private readerStart: ReturnType<typeof setTimeout> | undefined
   private isReaderUp = false
   private found: Recovered | undefined
   /** Called once: with an error where the log could not be opened. */
@@ -195,6 +191,7 @@ class LogClient implements Log {
 
   private async shutDown(): Promise<void> {
     const { reader } = this
+    this.cancelReaderStart()
     this.reader = undefined
     this.isReaderUp = false
     // The reader first: it would keep the last checkpoint from truncating the write-ahead log.
@@ -285,8 +282,8 @@ class LogClient implements Log {
   private readPacked(ask: (id: number) => ReadDocument): Promise<PackedOpening> {
     if (this.isReaderUp || this.writer.waiting >= EARLY_LOADS) return this.readTogether(ask)
     const packed = this.write<PackedOpening>(ask)
-    // After the question was sent: starting a thread holds this one up.
-    this.reader ??= this.startReader()
+    // A little later: starting a thread holds this one up, and the first to come is waiting.
+    if (this.reader === undefined) this.readerStart ??= setTimeout(() => this.startDelayedReader(), READER_DELAY_MS)
     return packed
   }
 
@@ -298,8 +295,19 @@ class LogClient implements Log {
     return await this.readyReader().callTogether(ask)
   }
 
+  private startDelayedReader(): void {
+    this.readerStart = undefined
+    this.reader ??= this.startReader()
+  }
+
+  private cancelReaderStart(): void {
+    clearTimeout(this.readerStart)
+    this.readerStart = undefined
+  }
+
   private readyReader(): LogThread<ToReader, FromReader> {
     this.refuseWhenOver()
+    this.cancelReaderStart()
     this.reader ??= this.startReader()
     if (this.reader.waiting >= WAITING_READS) throw new CausewayError('storage/busy', { reads: this.reader.waiting })
     return this.reader

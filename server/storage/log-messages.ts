@@ -13,9 +13,6 @@ import type {
   StoredOwner,
 } from './stored-document.js'
 
-/** Which of the two a thread is: given to it when it starts. */
-export type LogRole = 'writer' | 'reader'
-
 /** The first message to either: a thread may start before anybody knows what it will open. */
 export interface OpenLog {
   readonly type: 'open'

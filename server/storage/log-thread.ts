@@ -1,9 +1,9 @@
 /** One of the log's threads as the main thread holds it: questions with answers, and what happens when it dies. */
-import { createRequire } from 'node:module'
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
 import { CausewayError } from '../../shared/errors/error.js'
 import type { LogOptions } from './log.js'
-import { type Answer, fromErrorMessage, type LogRole, type OpenLog, type Together } from './log-messages.js'
+import { type Answer, fromErrorMessage, type OpenLog, type Together } from './log-messages.js'
+import { type LogRole, startLogThread } from './log-worker-thread.js'
 
 interface Call {
   readonly resolve: (value: unknown) => void
@@ -21,9 +21,9 @@ export class LogThread<To extends { readonly type: string }, From extends { read
   private onMessage: (message: Exclude<From, Answer>) => void = () => {}
   private onDeath: (error: CausewayError) => void = () => {}
 
-  /** Starts the thread; it keeps no process alive until it is opened. */
-  constructor(role: LogRole) {
-    this.worker = new Worker(createRequire(import.meta.url).resolve('#workers/log-worker'), { workerData: role })
+  /** Takes a thread that was started already, or starts one; it keeps no process alive until it is opened. */
+  constructor(role: LogRole, worker = startLogThread(role)) {
+    this.worker = worker
     this.worker.on('message', (message: From | Answer | Together<From | Answer>) => this.hear(message))
     const die = (cause: unknown): void => {
       if (this.isOver) return

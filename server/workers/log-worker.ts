@@ -2,9 +2,10 @@
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import { asCausewayError } from '../../shared/errors/error.js'
 import type { LogOptions } from '../storage/log.js'
-import { type LogRole, type OpenLog, type ToWriter, toErrorMessage } from '../storage/log-messages.js'
+import { type OpenLog, type ToWriter, toErrorMessage } from '../storage/log-messages.js'
 import { ReaderService, WriterService } from '../storage/log-service.js'
 import { LogStore } from '../storage/log-store.js'
+import type { LogRole } from '../storage/log-worker-thread.js'
 
 const port = parentPort!
 const role: LogRole = workerData

@@ -225,6 +225,8 @@ describe('the end', () => {
   const kill = (log: Log, thread: 'writer' | 'reader'): void =>
     (log as unknown as Record<string, { post(message: unknown): void }>)[thread]!.post({ type: 'commit' })
 
+  const isReaderUp = (log: Log): boolean => (log as unknown as { isReaderUp: boolean }).isReaderUp
+
   test('a writer that dies leaves everything in doubt, and says so', async () => {
     const { log, source } = await start()
     await commit(log, encodeOpBatch(source.edits({ x: '1' })))
@@ -247,10 +249,12 @@ describe('the end', () => {
   test('a reader that dies fails the reads that wait, and the next one gets another', async () => {
     const { log, source } = await start()
     await commit(log, encodeOpBatch(source.edits({ x: '1' })))
-    await log.list({ prefix: '', limit: 1 }) // what only a reader answers
+    await log.load('x')
+    await expect.poll(() => isReaderUp(log)).toBe(true)
     kill(log, 'reader')
     await expect(log.load('x')).rejects.toMatchObject({ code: 'document/unavailable' })
     expect(wordsIn(await log.load('x'))).toEqual(['1'])
+    await expect.poll(() => isReaderUp(log), { message: 'loads alone start another' }).toBe(true)
     await commit(log, encodeOpBatch(source.edits({ x: '2' })))
   })
 })
