@@ -8,7 +8,9 @@
  *
  * Structs that extend somebody else's id are relayed. A space may refuse them; where it does not, the clock from which
  * on they came is remembered, and they are *doubtful* until their owner has shown that it holds the same: an honest relay
- * brings what the owner wrote, a dishonest one what it did not, and only the owner can tell. The state here is the accepted one: it goes back to what is durable with `rollBack`.
+ * brings what the owner wrote, a dishonest one what it did not, and only the owner can tell.
+ *
+ * The state here is the accepted one: it goes back to what is durable with `rollBack`.
  */
 import { assert } from '../../shared/base/assert.js'
 

@@ -106,6 +106,25 @@ test('many ops do not wait for the commit before them, few do, and what lies at 
   expect(log.batches).toHaveLength(4)
 })
 
+test('[DU1] what gathers while a disk stalls goes in batches that can be encoded, by number and by size', async () => {
+  const { log, committer, events, clock } = heldCommitter()
+  const update = new Uint8Array(1024 * 1024)
+  const edit = (seq: number): Op => ({ ...op(seq), kind: 'data', parts: [{ document: 'd', generation: 0, update }] })
+  for (let seq = 1; seq <= 70_000; seq++) committer.add(op(seq))
+  for (let seq = 70_001; seq <= 70_060; seq++) committer.add(edit(seq))
+  for (let at = 0; at < log.batches.length; at++) {
+    clock.ms += 1_000
+    log.batches[at]?.(undefined, { position: 1 } as CommitFigures)
+    await turn()
+    await turn()
+  }
+  const ends = events.map((event) => Number(event.split(' ')[1]))
+  expect(ends.at(-1)).toBe(70_060)
+  const sizes = ends.map((end, at) => end - (ends[at - 1] ?? 0))
+  expect(Math.max(...sizes)).toBeLessThanOrEqual(8_192)
+  expect(Math.max(...sizes.slice(ends.findIndex((end) => end > 70_008)))).toBeLessThanOrEqual(8)
+})
+
 test('[DU1] a failure is told once, and for everything that builds on what failed', async () => {
   const { log, committer, events } = heldCommitter()
   for (let seq = 1; seq <= 400; seq++) committer.add(op(seq))

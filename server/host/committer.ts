@@ -5,7 +5,7 @@
  * readers, many documents), the longer the next one gathers. An idle replica commits at once.
  */
 import { asCausewayError, CausewayError } from '../../shared/errors/error.js'
-import type { Op } from '../../shared/protocol/op.js'
+import { type Op, partsOf } from '../../shared/protocol/op.js'
 import { encodeOpBatch } from '../../shared/protocol/op-codec.js'
 import type { CommitFigures, Log } from '../storage/log.js'
 
@@ -34,6 +34,10 @@ const ENOUGH_OPS = 128
  * does not wait for this thread; the log makes one commit of what lies there.
  */
 const BATCHES_AT_LOG = 3
+
+/** What a batch holds at most, unless a single op is larger: far below what its encoding allows, however long a disk stalls. */
+const BATCH_OPS = 8_192
+const BATCH_BYTES = 8 * 1024 * 1024
 
 /** Ops at the log. */
 interface Batch {
@@ -92,12 +96,11 @@ export class Committer {
   }
 
   private schedule(): void {
-    if (this.isRefused || this.pending.length === 0) return
-    if (this.pending.length >= ENOUGH_OPS) {
-      if (this.atLog.length < BATCHES_AT_LOG) this.run()
-      return
+    while (!this.isRefused && this.pending.length >= ENOUGH_OPS) {
+      if (this.atLog.length >= BATCHES_AT_LOG) return
+      this.run()
     }
-    if (this.isScheduled || this.atLog.length > 0) return
+    if (this.pending.length === 0 || this.isScheduled || this.atLog.length > 0) return
     this.isScheduled = true
     const waitMs = this.startedAtMs + this.paceMs - this.monotonicMs()
     // Even at once is after this turn's reads, so that what arrived together is committed together.
@@ -111,8 +114,7 @@ export class Committer {
   }
 
   private run(): void {
-    const ops = this.pending
-    this.pending = []
+    const ops = this.takePending()
     const startedAtMs = this.monotonicMs()
     this.startedAtMs = startedAtMs
     const batch: Batch = { ops, startedAtMs, waitedMs: startedAtMs - this.oldestAtMs, outcome: undefined }
@@ -128,6 +130,17 @@ export class Committer {
       this.isRefused = true
       setImmediate(onDone, asCausewayError(error))
     }
+  }
+
+  private takePending(): Op[] {
+    const { pending } = this
+    let count = 0
+    for (let bytes = 0; count < pending.length && count < BATCH_OPS; count++) {
+      for (const { update } of partsOf(pending[count]!)) bytes += update.length
+      if (count > 0 && bytes > BATCH_BYTES) break
+    }
+    this.pending = pending.slice(count)
+    return count === pending.length ? pending : pending.slice(0, count)
   }
 
   /** In order: what a batch builds on is told before it. */

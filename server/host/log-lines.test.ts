@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { writeLine } from './log-lines.js'
+import { lineWriter } from './log-lines.js'
 
 /** Takes `size` bytes a call, after throwing the `failures` in order. */
 function output(size: number, failures: string[]) {
@@ -21,6 +21,26 @@ test.each([
   ['not at all on a full disk', 3, ['ENOSPC'], ''],
 ])('a line is written %s', (_how, size, failures, expected) => {
   const { writeSome, text } = output(size, [...failures])
-  writeLine('grüße\n', writeSome)
+  lineWriter(writeSome)('grüße\n')
   expect(text()).toBe(expected)
+})
+
+test('a reader that has stopped costs one wait, and lines until it reads again', () => {
+  let isFull = false
+  let tries = 0
+  const { writeSome, text } = output(4, [])
+  const write = lineWriter((bytes) => {
+    tries++
+    if (isFull) throw Object.assign(new Error('EAGAIN'), { code: 'EAGAIN' })
+    isFull = text() === ''
+    return writeSome(bytes)
+  })
+  write('first\n')
+  expect(text()).toBe('firs')
+  tries = 0
+  write('lost\n')
+  expect(tries).toBe(1)
+  isFull = false
+  write('third\n')
+  expect(text()).toBe('firs\nthird\n')
 })

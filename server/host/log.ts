@@ -3,7 +3,7 @@
  * No secret gets in: fields named like one are hidden, and whatever looks like a token, a bearer header or the query of
  * an address is cut out of every text, errors and their causes included.
  */
-import { writeLine } from './log-lines.js'
+import { lineWriter } from './log-lines.js'
 
 const LOG_EVENTS = {
   'access/open': 'Access is open: whoever reaches this machine from itself may do everything.',
@@ -56,7 +56,7 @@ const TEXT_LIMIT_CHARACTERS = 8192
 const CAUSE_LIMIT_DEPTH = 5
 
 /** Its lines go to standard output, unless `destination` says otherwise. */
-export function createLog({ level: least, base, destination = { write: writeLine } }: LogOptions): Log {
+export function createLog({ level: least, base, destination = { write: lineWriter() } }: LogOptions): Log {
   const at = (level: Exclude<LogOptions['level'], 'silent'>): Log['info'] => {
     if (LEVELS.indexOf(level) < LEVELS.indexOf(least)) return () => {}
     return (event, fields = {}, error) => {

@@ -63,8 +63,9 @@ type OnDone = (error?: CausewayError, figures?: CommitFigures) => void
 type WriterThread = LogThread<ToWriter, FromWriter>
 
 /**
- * Opens the log of a data directory in its own threads; `started` is one for the writer, started ahead. Rejects with `storage/in-use`, `storage/read-only`,
- * `storage/full`, `storage/damaged`, `storage/too-new`, `storage/failed`, `config/invalid`.
+ * Opens the log of a data directory in its own threads; `started` is one for the writer, started ahead. Rejects with
+ * `storage/in-use`, `storage/read-only`, `storage/full`, `storage/damaged`, `storage/too-new`, `storage/failed`,
+ * `config/invalid`.
  */
 export function openLog(options: LogOptions, started?: Worker): Promise<Log> {
   return new Promise((resolve, reject) => {

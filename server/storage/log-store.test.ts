@@ -5,6 +5,7 @@ import type { Op } from '../../shared/protocol/op.js'
 import { encodeOpBatch } from '../../shared/protocol/op-codec.js'
 import { incarnation, OpSource, part, temporaryDirectory, textOf } from '../../test/integration/storage/op-source.js'
 import { LogStore, type LogStoreOptions } from './log-store.js'
+import { CHECKPOINT_PAGES } from './schema.js'
 import type { SnapshotToSave, StoredDocument } from './stored-document.js'
 
 let directory: string
@@ -359,4 +360,18 @@ describe('the directory', () => {
     store.close()
     expect(start().store.recovered.position).toBe(0)
   })
+})
+
+test.each([
+  ['small commits', 1_200, 1],
+  ['large ones', 60, 400],
+])('the write-ahead log stays near its bound under %s', (_what, commits, ops) => {
+  const { store, source } = start()
+  const boundBytes = 1.25 * CHECKPOINT_PAGES * 4_120
+  for (let n = 0; n < commits; n++) {
+    commit(store, ...source.edits(...Array.from({ length: ops }, () => ({ x: 'y'.repeat(400) }))))
+    store.checkpointWhenDue()
+  }
+  expect(store.figures().databaseBytes).toBeGreaterThan(200_000)
+  expect(store.figures().walBytes).toBeLessThan(boundBytes)
 })

@@ -65,8 +65,9 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
   private audience: Audience | undefined
   /** Requests in flight that a tick was the first to see: all whose number is below `before`, and not below the one before it. */
   private readonly arrivals: { readonly before: number; readonly seenAtMs: number }[] = []
-  /** What became of its client's id, last. */
+  /** Its step1s ask again for what others wrote under its user's ids. */
   private asksForRelayed = false
+  /** What became of its client's id, last. */
   private announced: AnnouncementOutcome | undefined
   private queriedAtMs = Number.NEGATIVE_INFINITY
   private isAttached = false
