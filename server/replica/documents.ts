@@ -77,13 +77,16 @@ export interface DocumentBytes {
   readonly stateVector: Uint8Array
   /** Highest seq per replica name that touched this document: for people. */
   readonly clock: Readonly<Record<string, number>>
+  /** Everything that this replica showed at that moment: what whoever reads this has seen. */
+  readonly seen: VersionVector
 }
 
+/** What is on disk here; how far it has come elsewhere, `Cell.reached` tells. */
 export interface Submitted {
   readonly dot: Dot | undefined
-  readonly acknowledged: 'local' | 'majority' | 'all'
-  /** How many replicas have it on disk. */
-  readonly replicas: number
+  /** What the writer has seen by this: the op, or, where nothing was new, all that the replica showed. */
+  readonly seen: VersionVector
+  /** Everything that this replica showed then. */
   readonly clock: VersionVector
 }
 

@@ -5,10 +5,15 @@
  * was called, and nothing whose `onDone` has not been called when its promise resolves (persist before show). What was
  * committed in between stands above the answer's `position`; `figures.position` of each commit tells which.
  */
-import type { Dot } from '../../shared/clock/dot.js'
+import type { Head } from '../../shared/causal/delivery.js'
+import type { Dot, OriginId } from '../../shared/clock/dot.js'
 import type { HybridTime } from '../../shared/clock/hybrid-clock.js'
 import type { VersionVector } from '../../shared/clock/version-vector.js'
 import type { CausewayError } from '../../shared/errors/error.js'
+import type { Claims } from '../../shared/protocol/peer.js'
+import type { StoredBirth } from '../replica/birth.js'
+import type { LoggedOp, LogRange } from '../replica/op-stream.js'
+import type { RejoinPhase } from '../replica/rejoin.js'
 import type {
   DocumentPage,
   ListOptions,
@@ -33,12 +38,63 @@ export interface NamedDamage {
   readonly reason: string
 }
 
-/** What a start found on the disk. */
-export interface Recovered {
-  /** The newest origin that this disk wrote under, with its last durable seq: what the next `open` op names. */
+/** The first op of an origin: from then on its vectors imply what it names. */
+export interface StoredOpening {
+  readonly dot: Dot
   readonly predecessor?: Dot
+}
+
+/** What a member keeps of its cell, beside the ops. */
+export interface StoredCell {
+  readonly birth?: StoredBirth
+  /** Of this member: rises when it goes on without what died. */
+  readonly life: number
+  readonly configEpoch: number
+  /** What members were heard to have on disk, ever. */
+  readonly claims: Claims
+  /** Members by name with the address at which peers reach them, and names that were removed; absent before the birth. */
+  readonly members?: { readonly present: ReadonlyMap<string, string>; readonly removed: ReadonlySet<string> }
+  readonly rejoin?: RejoinPhase
+}
+
+/** Of the ops in the log: where each origin ends, how origins follow each other, and where the log begins. */
+export interface StoredHeads {
   /** Contiguous heads per origin, without the entries that `open` ops imply. */
   readonly vector: VersionVector
+  /** Of each origin ever seen that has an op here. */
+  readonly heads: ReadonlyMap<OriginId, Head>
+  readonly openings: readonly StoredOpening[]
+  /** Ops that are held and are no longer in the log: what is in this vector cannot be read as ops for certain. */
+  readonly floor: VersionVector
+  /** Ops that were accepted anew, by the dot that each had first: the dot under which it is held now. At most `REORIGINATED_LIMIT`, the newest. */
+  readonly reoriginated: ReadonlyMap<string, Dot>
+}
+
+/** A part of the log. */
+export interface LogSlice {
+  /** In the order of the log; `from` is not stored, and absent. */
+  readonly ops: readonly LoggedOp[]
+  /** Everything up to here was looked at. */
+  readonly position: number
+  /** That is the end of the log. */
+  readonly atEnd: boolean
+  /** An op of the range is held but no longer in the log. */
+  readonly isPruned: boolean
+}
+
+/** A whole state, read as it stood at one moment, in chunks of at most `PEER_LIMITS.chunkBytes`. */
+export interface OpenedCut {
+  readonly cut: VersionVector
+  /** Chunks are asked for in order, each as often as needed. Rejects as a read. */
+  chunk(index: number): Promise<{ readonly bytes: Uint8Array; readonly isLast: boolean }>
+  close(): void
+}
+
+/** What a start found on the disk. */
+export interface Recovered extends StoredHeads {
+  readonly cell: StoredCell
+  /** The newest origin that this disk wrote under, with its last durable seq: what the next `open` op names. */
+  readonly predecessor?: Dot
   /** Greatest hlc on the disk; 0 where it is empty. */
   readonly latestHlc: HybridTime
   /** Last position of the log; 0 where it is empty. */
@@ -144,6 +200,26 @@ export interface Log {
   /** Writes a little and takes it back: resolves where a commit may succeed again. Rejects as a commit fails. */
   probe(): Promise<void>
   prune(options: PruneOptions): Promise<PruneReport>
+  /** Replaces what is given of the cell; resolves when it is on disk. Claims are stored member by member. Rejects as a commit fails. */
+  saveCell(change: Partial<StoredCell>): Promise<void>
+  /** Ops of the log in its order. A vector names everything that its entries imply by openings. Rejects as a read. */
+  readOps(range: LogRange): Promise<LogSlice>
+  /** The chain value after each op; undefined where it is not in the log. At most `PEER_LIMITS.heads` dots. */
+  readChains(dots: readonly Dot[]): Promise<readonly (Uint8Array | undefined)[]>
+  /** Opens a whole state at one cut for a peer. Few at a time: rejects with `storage/busy`. */
+  openCut(): Promise<OpenedCut>
+  /** Sets chunks aside from now on; what was set aside before is gone. They survive a restart only as garbage. */
+  beginState(): Promise<void>
+  storeChunk(index: number, bytes: Uint8Array): Promise<void>
+  discardState(): Promise<void>
+  /**
+   * Joins the state that was set aside, which stands at `cut`, with what is here, in one transaction: afterwards the
+   * log holds as ops only what `cut` does not, in the order in which it was delivered, and documents are the state with
+   * those ops on top. Everything that this log no longer holds as ops must lie in `cut` (`request/invalid` otherwise,
+   * and for chunks that are missing or unreadable; nothing has changed then). No commit may be under way.
+   * Documents that are open elsewhere have to be loaded anew.
+   */
+  joinState(cut: VersionVector): Promise<StoredHeads & { readonly position: number; readonly latestHlc: HybridTime }>
   /** A consistent, verified copy of the database at `path`, which must not exist. */
   backup(path: string): Promise<void>
   /** Verifies the next slice of what is stored. */

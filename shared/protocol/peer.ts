@@ -24,6 +24,9 @@ export const PEER_LIMITS = {
   relayNames: 16,
   chunkBytes: 4 * 1024 * 1024,
   refusalBytes: 4 * 1024,
+  tellBytes: 256 * 1024,
+  askBytes: 64 * 1024,
+  answerBytes: 4 * 1024 * 1024,
   /** Origins that one direction of a link knows by number; it begins anew beyond that. */
   origins: 1_024,
 } as const
@@ -123,6 +126,22 @@ export type PeerMessage =
   | { readonly type: 'state-refused' }
   /** The birth id of a new cell is on the sender's disk; `isBorn`: it knows that it is on every listed one. */
   | { readonly type: 'birth'; readonly identity: CellIdentity; readonly isBorn: boolean }
+  /** Best effort, about a document: presence, or a stateless message. Costs no credit; the sender drops it where its socket is busy. */
+  | {
+      readonly type: 'tell'
+      readonly topic: 'presence' | 'stateless'
+      readonly document: string
+      readonly payload: Uint8Array
+    }
+  /** A small question outside the exchange of ops; answered by `answer` with the same number. */
+  | {
+      readonly type: 'ask'
+      readonly ask: number
+      readonly subject: 'convergence' | 'status'
+      readonly question: Uint8Array
+    }
+  /** `code`: the question could not be answered. */
+  | { readonly type: 'answer'; readonly ask: number; readonly code?: string; readonly answer: Uint8Array }
   /** The link ends. `reason` is an error code, `details` JSON for people. */
   | { readonly type: 'refuse'; readonly code: string; readonly details: string }
 
