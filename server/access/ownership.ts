@@ -113,6 +113,42 @@ export class Ownership {
     return true
   }
 
+  /**
+   * Takes note of what another replica recorded, durably. False where both know an owner and they differ: which one
+   * holds depends on when each was recorded, which only the log knows.
+   */
+  learn({
+    client,
+    user,
+    relayedFrom,
+    evicts,
+  }: {
+    client: number
+    user: string
+    relayedFrom?: number
+    evicts?: number
+  }): boolean {
+    const owner = this.owners.get(client)
+    if (owner !== undefined && owner.user !== user) return false
+    if (evicts !== undefined && this.owners.get(evicts)?.user === user) this.remove(evicts)
+    if (owner === undefined) this.put(client, { user, ...(relayedFrom !== undefined && { relayedFrom }) })
+    else if (relayedFrom !== undefined && (owner.relayedFrom ?? Number.POSITIVE_INFINITY) > relayedFrom) {
+      this.owners.set(client, { user, relayedFrom })
+    }
+    if (relayedFrom !== undefined) this.doubt(client, { user, relayedFrom })
+    return true
+  }
+
+  /** Everything durable anew, as the log has it now; what is in flight stays on top. */
+  replace(owned: readonly (Owner & { readonly client: number })[]): void {
+    const { inFlight } = this
+    const added = inFlight.map(({ client }) => [client, this.owners.get(client)] as const)
+    this.owners.clear()
+    this.idsOf.clear()
+    for (const { client, ...owner } of owned) this.put(client, owner)
+    for (const [client, owner] of added) if (owner && !this.owners.has(client)) this.put(client, owner)
+  }
+
   /** Of the ids that a user owns, those under which others have written, and from which clocks on, until it is confirmed. */
   doubtfulOf(user: string | undefined): ReadonlyMap<number, number> {
     return (user === undefined ? undefined : this.doubtful.get(user)) ?? NOTHING

@@ -30,7 +30,7 @@ test('what is added for ever does not keep what was added before from being sett
     log: logThat(() => undefined),
     monotonicMs: () => 0,
     onCommitted: (done) => {
-      committed = done.seq
+      committed = done.ops.at(-1)!.dot.seq
       if (!isStopped) committer.add(op(++seq))
     },
     onFailed: () => {},
@@ -80,7 +80,7 @@ function heldCommitter(): { log: HeldLog; committer: Committer; events: string[]
   const committer = new Committer({
     log,
     monotonicMs: () => clock.ms,
-    onCommitted: ({ seq }) => events.push(`committed ${seq}`),
+    onCommitted: ({ ops }) => events.push(`committed ${ops.at(-1)!.dot.seq}`),
     onFailed: ({ code }) => events.push(code),
   })
   return { log, committer, events, clock }

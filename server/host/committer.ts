@@ -11,10 +11,10 @@ import type { CommitFigures, Log } from '../storage/log.js'
 
 /** What one commit made durable. */
 export interface Committed {
-  readonly seq: number
-  /** Of the op with `seq`. */
+  /** In the order in which they were added. */
+  readonly ops: readonly Op[]
+  /** Of the last of them; the others stand just before it. */
   readonly position: number
-  readonly ops: number
   /** How long the oldest op had waited for the batch to begin. */
   readonly waitedMs: number
   /** From handing the batch over to knowing that it is on disk. */
@@ -89,6 +89,11 @@ export class Committer {
     this.schedule()
   }
 
+  /** Whether nothing that was added waits for the disk. */
+  get isIdle(): boolean {
+    return this.ended === this.added
+  }
+
   /** Resolves when the commit of everything added so far has ended; what goes on being added is not waited for. */
   settled(): Promise<void> {
     if (this.ended === this.added) return Promise.resolve()
@@ -154,9 +159,8 @@ export class Committer {
       else {
         const endedAtMs = this.monotonicMs()
         const position = outcome.position + ops.length - 1
-        const { seq } = ops.at(-1)!.dot
         const tookMs = endedAtMs - startedAtMs
-        this.onCommitted({ seq, position, ops: ops.length, waitedMs, tookMs, figures: outcome })
+        this.onCommitted({ ops, position, waitedMs, tookMs, figures: outcome })
         this.measureDelivery(endedAtMs)
       }
     }

@@ -9,6 +9,7 @@ import type { VersionVector } from '../../shared/clock/version-vector.js'
 import type { ErrorCodeName } from '../../shared/errors/codes.js'
 import { asCausewayError, CausewayError } from '../../shared/errors/error.js'
 import { checkDocumentName } from '../../shared/protocol/document-name.js'
+import type { Op } from '../../shared/protocol/op.js'
 import { RateLimiter } from '../access/rate-limit.js'
 import type { DocumentWorkers } from '../document/pool.js'
 import type {
@@ -21,9 +22,10 @@ import type {
   Subscriber,
   Subscription,
 } from '../replica/documents.js'
-import type { OpenDocument } from '../replica/open-document.js'
+import type { DeliveredUpdate, OpenDocument } from '../replica/open-document.js'
 import type { ReceivedPart, Replica, ReplicaEffect, ReplicaInput } from '../replica/replica.js'
 import type { Log } from '../storage/log.js'
+import { Acknowledgements, type Reach } from './acknowledgements.js'
 import { type Committed, Committer } from './committer.js'
 import { Joins } from './joins.js'
 import type { Histogram, Metrics } from './metrics.js'
@@ -49,11 +51,31 @@ export interface DocumentHooks {
   readonly onChange?: (change: { document: string; dot: Dot; update: Uint8Array }) => void
 }
 
+/** How long documents may take to come to rest before a state is joined. */
+const REST_MS = 30_000
+const REST_POLL_MS = 10
+
+/** The cell that the documents belong to, as its host has it. */
+export interface DocumentCell extends Reach {
+  /** Everything that is durable here. */
+  readonly durable: VersionVector
+  /** Why clients may not be served now; absent while they may. */
+  readonly refusal: CausewayError | undefined
+  /** Ops became durable here, the last of them at `position`; before anybody here is told. */
+  committed(ops: readonly Op[], position: number): void
+  commitFailed(): void
+  writableAgain(): void
+  /** Whether somebody waits for other replicas. */
+  waiting(isWaiting: boolean): void
+}
+
 /** Stable event names of what the log is told. */
 export type HostFailure =
   | 'document/compaction-failed'
   | 'document/content-check-failed'
   | 'document/load-failed'
+  | 'document/owners-unknown'
+  | 'document/unfit'
   | 'hook/on-change-failed'
   | 'hook/on-load-failed'
   | 'storage/commit-failed'
@@ -69,6 +91,8 @@ export class DocumentHost implements Documents, SubscriptionHost {
   private readonly onFatal: (error: CausewayError) => void
   private readonly now: () => number
   private readonly monotonicMs: () => number
+  private readonly cell: DocumentCell
+  private readonly acknowledgements: Acknowledgements
   private readonly committer: Committer
   private readonly open: OpenDocuments
   private readonly joins: Joins
@@ -80,6 +104,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
   constructor(options: {
     replica: Replica<HostSource>
     log: Log
+    cell: DocumentCell
     workers: DocumentWorkers
     hooks?: DocumentHooks
     metrics: Metrics
@@ -91,9 +116,11 @@ export class DocumentHost implements Documents, SubscriptionHost {
     /** The process must end. */
     onFatal: (error: CausewayError) => void
   }) {
-    const { replica, log, workers, now, monotonicMs } = options
+    const { replica, log, cell, workers, now, monotonicMs } = options
     this.replica = replica
     this.log = log
+    this.cell = cell
+    this.acknowledgements = new Acknowledgements(cell)
     this.workers = workers
     this.hooks = options.hooks ?? {}
     this.metrics = options.metrics
@@ -104,8 +131,11 @@ export class DocumentHost implements Documents, SubscriptionHost {
     this.announcements = new RateLimiter(ANNOUNCEMENTS, monotonicMs)
     this.open = new OpenDocuments({
       now,
-      load: (name) =>
-        this.waiting('document-load', () => withDeadline(log.open(name), DISK_MS, 'document/unavailable')),
+      load: (name) => {
+        this.step({ type: 'document-loading', document: name })
+        return this.waiting('document-load', () => withDeadline(log.open(name), DISK_MS, 'document/unavailable'))
+      },
+      onNotLoaded: (name) => this.step({ type: 'document-load-failed', document: name }),
       onLoaded: (loaded) => {
         this.step({ type: 'document-loaded', loaded })
         const document = replica.document(loaded.name)
@@ -129,12 +159,9 @@ export class DocumentHost implements Documents, SubscriptionHost {
       onFailed: (error) => {
         this.onFailure('storage/commit-failed', error)
         this.step({ type: 'commit-failed', error })
+        cell.commitFailed()
       },
     })
-  }
-
-  get vector(): VersionVector {
-    return this.replica.vector
   }
 
   get isWritable(): boolean {
@@ -151,7 +178,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
 
   subscribe(name: string, subscriber: Subscriber): Subscription {
     checkDocumentName(name)
-    if (this.isDraining) throw new CausewayError('cell/draining')
+    this.refuseUnlessServing()
     const entry = this.open.entry(name)
     const subscription = new HostSubscription(this, entry, subscriber)
     entry.subscriptions.add(subscription)
@@ -166,7 +193,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
     parts: readonly { readonly document: string; readonly update: Uint8Array }[],
     userId?: string,
   ): Promise<Submitted> {
-    if (this.isDraining) throw new CausewayError('cell/draining')
+    this.refuseUnlessServing()
     for (const { document } of parts) checkDocumentName(document)
     const names = new Set(parts.map(({ document }) => document))
     if (names.size < parts.length || parts.length === 0) {
@@ -179,12 +206,14 @@ export class DocumentHost implements Documents, SubscriptionHost {
         parts.map((part) => ({ ...part, kind: 'update' as const })),
         userId,
       )
-      return { dot, acknowledged: 'majority', replicas: 1, clock: this.replica.vector }
+      const clock = this.cell.durable
+      return { dot, seen: dot === undefined ? clock : new Map([[dot.origin, dot.seq]]), clock }
     })
   }
 
   async read(name: string): Promise<DocumentBytes> {
     checkDocumentName(name)
+    this.refuseUnlessServing()
     const entry = this.open.entry(name)
     return await this.open.pinned([entry], async () => {
       const document = await this.open.opened(entry)
@@ -195,6 +224,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
         tail: document.tail.map(({ update }) => update),
         stateVector: document.stateVector,
         clock: { ...document.clock },
+        seen: this.cell.durable,
       }
     })
   }
@@ -218,6 +248,47 @@ export class DocumentHost implements Documents, SubscriptionHost {
     if (!this.replica.isWritable && !this.isProbing && nowMs - this.probedAtMs >= PROBE_MS) this.probe(nowMs)
   }
 
+  /** Other replicas are known to have more on disk. */
+  advanced(): void {
+    if (this.acknowledgements.size === 0) return
+    this.acknowledgements.advance()
+    if (this.acknowledgements.size === 0) this.cell.waiting(false)
+  }
+
+  /** Ops of other replicas, in delivery order: they go to the log, and are shown when they are on disk. */
+  deliverOps(ops: readonly Op[]): void {
+    this.step({ type: 'ops-delivered', ops, nowMs: this.now() })
+  }
+
+  /** Clients may not be served any more: they are sent away, with the reason. */
+  sendAway(error: CausewayError): void {
+    for (const { subscriptions } of this.open.all()) for (const each of [...subscriptions]) each.end(error)
+  }
+
+  /**
+   * Joins a state into the log. Clients were sent away and none is let in meanwhile. Rejects with `document/busy` where
+   * work on documents does not come to its end, and as the log does.
+   */
+  async joinState(cut: VersionVector): Promise<Awaited<ReturnType<Log['joinState']>>> {
+    const giveUpAtMs = this.monotonicMs() + REST_MS
+    for (;;) {
+      await this.committer.settled()
+      this.open.closeUnused()
+      if (this.committer.isIdle && this.replica.openDocuments.size === 0 && this.open.size === 0) break
+      if (this.monotonicMs() > giveUpAtMs) throw new CausewayError('document/busy')
+      await new Promise((resolve) => setTimeout(resolve, REST_POLL_MS))
+    }
+    const joined = await this.log.joinState(cut)
+    this.step({ type: 'state-joined', vector: joined.vector, latestHlc: joined.latestHlc })
+    return joined
+  }
+
+  private refuseUnlessServing(): void {
+    if (this.isDraining) throw new CausewayError('cell/draining')
+    const { refusal } = this.cell
+    if (refusal) throw refusal
+  }
+
   /** Resolves when nothing accepted so far waits for the disk. */
   settled(): Promise<void> {
     return this.committer.settled()
@@ -232,6 +303,11 @@ export class DocumentHost implements Documents, SubscriptionHost {
   // --- used by subscriptions ------------------------------------------------------------------------------------
 
   receive(source: HostSource, document: string, update: Uint8Array, kind: 'update' | 'step2'): void {
+    const { refusal } = this.cell
+    if (refusal) {
+      source.lane.refuse(source.request, refusal)
+      return
+    }
     this.timed(this.metrics.ingestSeconds.check, () =>
       this.step({ type: 'updates-received', source, parts: [{ document, update, kind }], nowMs: this.now() }),
     )
@@ -287,6 +363,8 @@ export class DocumentHost implements Documents, SubscriptionHost {
   private store(parts: readonly ReceivedPart[], userId?: string): Promise<Dot | undefined> {
     const stored = new Promise<Dot | undefined>((resolve, reject) => {
       const lane: Lane = {
+        concern: 'local',
+        stored() {},
         acknowledge: (_request, dot) => resolve(dot),
         refuse: (_request, error) => {
           // Nothing can be offered again here, and a full disk may last: such lanes must not gather.
@@ -301,13 +379,16 @@ export class DocumentHost implements Documents, SubscriptionHost {
   }
 
   private committed(committed: Committed): void {
-    const { seq, position, ops, waitedMs, tookMs, figures } = committed
+    const { position, ops, waitedMs, tookMs, figures } = committed
     const { ingestSeconds, fsyncSeconds, batchOps } = this.metrics
     ingestSeconds.queue.observe(waitedMs / 1000)
     ingestSeconds.commit.observe(tookMs / 1000)
     fsyncSeconds.observe(figures.transaction.syncMs / 1000)
-    batchOps.observe(ops)
-    this.timed(ingestSeconds.deliver, () => this.step({ type: 'committed', seq, position, nowMs: this.now() }))
+    batchOps.observe(ops.length)
+    this.timed(ingestSeconds.deliver, () => {
+      this.cell.committed(ops, position)
+      this.step({ type: 'committed', count: ops.length, position, nowMs: this.now() })
+    })
   }
 
   private probe(nowMs: number): void {
@@ -316,7 +397,10 @@ export class DocumentHost implements Documents, SubscriptionHost {
     this.log
       .probe()
       .then(
-        () => this.step({ type: 'writable-again' }),
+        () => {
+          this.step({ type: 'writable-again' })
+          this.cell.writableAgain()
+        },
         () => {}, // still full: asked again at the next probe
       )
       .finally(() => {
@@ -355,11 +439,9 @@ export class DocumentHost implements Documents, SubscriptionHost {
       case 'deliver':
         this.deliver(effect.document, effect.updates)
         break
-      case 'acknowledge': {
-        const { source, dot, echo, leftover } = effect
-        source.lane.acknowledge(source.request, dot, { echo, leftover })
+      case 'acknowledge':
+        this.acknowledge(effect)
         break
-      }
       case 'refuse':
         effect.source.lane.refuse(effect.source.request, effect.error)
         break
@@ -372,6 +454,14 @@ export class DocumentHost implements Documents, SubscriptionHost {
           this.step({ type: 'compaction-failed', document: effect.document.name })
         })
         break
+      case 'unfit':
+        this.onFailure('document/unfit', effect.error)
+        break
+      case 'overlaps-delivered':
+        break
+      case 'owners-differ':
+        this.rereadOwners(effect.document)
+        break
       case 'resync':
         for (const lane of effect.lanes) (lane as Lane).resync()
         break
@@ -383,14 +473,50 @@ export class DocumentHost implements Documents, SubscriptionHost {
     }
   }
 
-  private deliver(document: OpenDocument, updates: DeliveredBatch['updates']): void {
+  private acknowledge(effect: Extract<ReplicaEffect<HostSource>, { type: 'acknowledge' }>): void {
+    const { source, dot, echo, leftover } = effect
+    const { lane, request } = source
+    const { acknowledgements } = this
+    const { concern } = lane
+    const release = (): void => lane.acknowledge(request, dot, { echo, leftover })
+    const seen = dot === undefined ? this.cell.durable : undefined
+    const waits = seen
+      ? acknowledgements.waitsForVector(seen, concern)
+      : acknowledgements.waitsForSeq(dot!.seq, concern)
+    if (!waits) {
+      release()
+      return
+    }
+    if (acknowledgements.size === 0) this.cell.waiting(true)
+    if (seen) acknowledgements.addVector(seen, concern, release)
+    else acknowledgements.addSeq(dot!.seq, concern, release)
+    lane.stored(request)
+  }
+
+  /** Which of two owners of an id holds, the log has decided. */
+  private rereadOwners(name: string): void {
+    const entry = this.open.get(name)
+    if (!entry) return
+    this.open
+      .opened(entry)
+      .then(async () => {
+        const { owned } = await this.log.open(name)
+        entry.document?.ownership.replace(owned)
+      })
+      .catch((error: unknown) => this.onFailure('document/owners-unknown', error))
+  }
+
+  private deliver(document: OpenDocument, updates: readonly DeliveredUpdate<HostSource>[]): void {
     const entry = this.open.get(document.name)
     assert(entry, 'an open document has an entry')
     const batch: DeliveredBatch = { document: document.name, updates, frames: new Map() }
-    for (const subscription of entry.subscriptions) subscription.deliver(batch)
+    const own = this.cell.size > 1 ? ownOf(updates) : undefined
+    for (const subscription of entry.subscriptions) subscription.deliver(batch, own?.get(subscription))
     const { onChange } = this.hooks
     if (onChange === undefined) return
-    for (const { dot, update } of updates) {
+    for (const { dot, update, source } of updates) {
+      // Only where it was accepted: elsewhere it is told there.
+      if (source === undefined) continue
       try {
         // An async function passes for one that returns nothing; its rejection must not end the process.
         const result: unknown = onChange({ document: document.name, dot, update })
@@ -439,6 +565,19 @@ export class DocumentHost implements Documents, SubscriptionHost {
     })
     this.step({ type: 'compacted', document: document.name, snapshot: compacted.update, tailCount })
   }
+}
+
+/** By lane: which of the updates it offered itself, and under which number, if they are to wait for other replicas. */
+function ownOf(updates: readonly DeliveredUpdate<HostSource>[]): Map<Lane, Map<number, number>> | undefined {
+  let own: Map<Lane, Map<number, number>> | undefined
+  for (const [index, { source }] of updates.entries()) {
+    if (!source || source.lane.concern === 'local') continue
+    own ??= new Map()
+    const requests = own.get(source.lane)
+    if (requests) requests.set(index, source.request)
+    else own.set(source.lane, new Map([[index, source.request]]))
+  }
+  return own
 }
 
 /** Rejects with `code` when `work` has not ended in time; what it still does goes unnoticed. */

@@ -10,6 +10,8 @@ const LOG_EVENTS = {
   'document/compaction-failed': 'A document could not be compacted; its snapshot and tail stay as they are.',
   'document/content-check-failed': 'A comparison of content failed; the update was refused.',
   'document/load-failed': 'A document could not be loaded.',
+  'document/owners-unknown': 'Whose a client id is could not be read again.',
+  'document/unfit': "Another replica's edit does not fit into a document: it was stored, and is not shown here.",
   'hook/on-change-failed': 'The onChange hook threw.',
   'hook/on-load-failed': 'The onLoad hook failed; the document was not served.',
   'http/failed': 'A request failed inside the replica.',

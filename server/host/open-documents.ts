@@ -26,6 +26,8 @@ export interface Entry {
 export interface OpenDocumentsOptions {
   readonly now: () => number
   readonly load: (name: string) => Promise<Opening>
+  /** What `load` began came to nothing. */
+  readonly onNotLoaded: (name: string) => void
   /** Makes a loaded document known to the replica. */
   readonly onLoaded: (loaded: LoadedDocument) => OpenDocument
   /** First content of a document that was never written. Rejects to refuse the load. */
@@ -47,6 +49,19 @@ export class OpenDocuments {
 
   constructor(options: OpenDocumentsOptions) {
     this.options = options
+  }
+
+  get size(): number {
+    return this.entries.size
+  }
+
+  all(): readonly Entry[] {
+    return [...this.entries.values()]
+  }
+
+  /** Closes whatever nobody uses. */
+  closeUnused(): void {
+    for (const entry of this.all()) if (isUnused(entry)) this.close(entry)
   }
 
   get(name: string): Entry | undefined {
@@ -124,6 +139,7 @@ export class OpenDocuments {
       return entry.document
     } catch (error) {
       this.options.onFailure(error)
+      if (entry.document === undefined) this.options.onNotLoaded(name)
       this.close(entry)
       if (error instanceof CausewayError && error.code !== 'internal/failure') throw error
       throw new CausewayError('document/unavailable', { document: name }, { cause: error })
@@ -146,7 +162,8 @@ function isUnused(entry: Entry): boolean {
 }
 
 function emptyDocument(name: string, owned: readonly StoredOwner[]): LoadedDocument {
-  return { name, generation: 0, known: new KnownState(), snapshot: undefined, tail: [], clock: {}, owned }
+  const nothing = { known: new KnownState(), snapshot: undefined, tail: [], position: 0, clock: {} }
+  return { name, generation: 0, ...nothing, owned }
 }
 
 /** Updates parsed before other work gets a turn. */
@@ -164,5 +181,5 @@ async function fromStored(stored: StoredDocument, owned: readonly StoredOwner[])
   }
   assert(snapshot !== undefined || stored.tail.length > 0, 'a stored document holds something')
   const tail = stored.tail.map(({ position, dot, update }) => ({ position, dot, update }))
-  return { name, generation, known, snapshot: snapshot?.update, tail, clock, owned }
+  return { name, generation, known, snapshot: snapshot?.update, tail, position: stored.position, clock, owned }
 }

@@ -1,7 +1,9 @@
 /** One connection's hold on one open document: the host's side of the `Subscription` contract. */
+
 import { AssertionError, assert } from '../../shared/base/assert.js'
+import type { WriteConcern } from '../../shared/causal/majority-cut.js'
 import type { Dot } from '../../shared/clock/dot.js'
-import { asCausewayError, type CausewayError } from '../../shared/errors/error.js'
+import { asCausewayError, CausewayError } from '../../shared/errors/error.js'
 import { checkUpdate } from '../../shared/update/check.js'
 import { parseUpdate } from '../../shared/update/parse.js'
 import type {
@@ -17,10 +19,18 @@ import type { Entry } from './open-documents.js'
 
 /** Where answers go: one subscription, or one submitted request. */
 export interface Lane {
+  /** Where what it offers must be on disk before it is acknowledged. */
+  readonly concern: WriteConcern
+  /** On disk here, and waits for others. */
+  stored(request: number): void
   acknowledge(request: number, dot: Dot | undefined, acknowledgement: Acknowledgement): void
   refuse(request: number, error: CausewayError): void
   resync(): void
 }
+
+/** Own updates of one connection that wait for other replicas: hours of typing while no majority can be reached. */
+const WITHHELD_LIMIT = 50_000
+const WITHHELD_LIMIT_BYTES = 8 * 1024 * 1024
 
 export interface HostSource extends Source {
   readonly lane: Lane
@@ -44,6 +54,9 @@ export class HostSubscription implements Subscription, Lane {
   private readonly host: SubscriptionHost
   private readonly subscriber: Subscriber
   private state: 'opening' | 'attached' | 'closed' = 'opening'
+  /** Its own updates that others were shown already: it sees them when they are acknowledged, for that is what it takes the echo for. */
+  private readonly withheld = new Map<number, Uint8Array>()
+  private withheldBytes = 0
 
   constructor(host: SubscriptionHost, entry: Entry, subscriber: Subscriber) {
     this.host = host
@@ -53,6 +66,10 @@ export class HostSubscription implements Subscription, Lane {
 
   get document(): string {
     return this.entry.name
+  }
+
+  get concern(): WriteConcern {
+    return this.subscriber.concern ?? 'majority'
   }
 
   stateVector(): Uint8Array {
@@ -105,17 +122,29 @@ export class HostSubscription implements Subscription, Lane {
     this.tell(() => this.subscriber.closed(error))
   }
 
-  deliver(batch: DeliveredBatch): void {
+  /** `own`: the numbers of its own requests among the batch's updates, by index, where they are to be withheld. */
+  deliver(batch: DeliveredBatch, own?: ReadonlyMap<number, number>): void {
     if (this.state !== 'attached') return
     try {
-      this.subscriber.deliver(batch)
+      this.subscriber.deliver(own ? this.withoutOwn(batch, own) : batch)
     } catch (error) {
       this.failed(error)
     }
   }
 
+  stored(request: number): void {
+    if (this.state === 'attached') this.tell(() => this.subscriber.stored(request))
+  }
+
   acknowledge(request: number, _dot: Dot | undefined, acknowledgement: Acknowledgement): void {
-    if (this.state === 'attached') this.tell(() => this.subscriber.acknowledge(request, acknowledgement))
+    const withheld = this.withheld.get(request)
+    if (withheld) {
+      this.withheld.delete(request)
+      this.withheldBytes -= withheld.length
+    }
+    if (this.state !== 'attached') return
+    const echo = acknowledgement.echo ?? withheld
+    this.tell(() => this.subscriber.acknowledge(request, { ...acknowledgement, echo }))
   }
 
   refuse(request: number, error: CausewayError): void {
@@ -125,6 +154,18 @@ export class HostSubscription implements Subscription, Lane {
 
   resync(): void {
     if (this.state === 'attached') this.tell(() => this.subscriber.resync())
+  }
+
+  private withoutOwn(batch: DeliveredBatch, own: ReadonlyMap<number, number>): DeliveredBatch {
+    for (const [index, request] of own) {
+      const { update } = batch.updates[index]!
+      this.withheld.set(request, update)
+      this.withheldBytes += update.length
+    }
+    const isFull = this.withheld.size > WITHHELD_LIMIT || this.withheldBytes > WITHHELD_LIMIT_BYTES
+    // On a new connection the client offers all of it at once, and has one acknowledgement to wait for.
+    if (isFull) setImmediate(() => this.end(new CausewayError('document/busy', { document: this.document })))
+    return { ...batch, updates: batch.updates.filter((_, index) => !own.has(index)), frames: new Map() }
   }
 
   private open(): OpenDocument {

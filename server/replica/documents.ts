@@ -2,6 +2,7 @@
  * What transports, HTTP and embedders see of a replica's documents. They hand in bytes and get told, in order, what is
  * durable; nothing that is not on disk ever passes through here.
  */
+import type { WriteConcern } from '../../shared/causal/majority-cut.js'
 import type { Dot } from '../../shared/clock/dot.js'
 import type { VersionVector } from '../../shared/clock/version-vector.js'
 import type { CausewayError } from '../../shared/errors/error.js'
@@ -33,9 +34,13 @@ export type AnnouncementOutcome = 'owned' | 'relayed' | 'taken' | 'unowned'
 export interface Subscriber {
   /** The verified user, at any moment; absent where access is open, or a token names nobody. */
   readonly userId?: string | undefined
+  /** Where its updates must be on disk before they are acknowledged; a majority where it is absent. */
+  readonly concern?: WriteConcern | undefined
   /** The document is loaded: `stateVector`, `diff` and `update` of the subscription may be used from now on. */
   attached(): void
   deliver(batch: DeliveredBatch): void
+  /** The request is on disk here, and what follows is a wait for other replicas, however long it may be. */
+  stored(request: number): void
   acknowledge(request: number, acknowledgement: Acknowledgement): void
   /**
    * Nothing of this request was stored (or, for an `indefinite` code, nobody knows). `document/gap` carries

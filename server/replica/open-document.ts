@@ -19,10 +19,12 @@ import { AcceptedState } from './accepted-state.js'
 export type NewUpdate = Extract<Checked, { type: 'new' }>
 
 /** One durable update, the op that brought it, and its place in this replica's delivery order. */
-export interface DeliveredUpdate {
+export interface DeliveredUpdate<S = never> {
   readonly position: number
   readonly dot: Dot
   readonly update: Uint8Array
+  /** Who offered it here. */
+  readonly source?: S
 }
 
 /** What loading a document from storage gives. */
@@ -33,6 +35,8 @@ export interface LoadedDocument {
   /** A canonical update that stands for everything before `tail`. */
   readonly snapshot: Uint8Array | undefined
   readonly tail: readonly DeliveredUpdate[]
+  /** Of the log as it was read: every op up to it is in here, none after it. */
+  readonly position: number
   /** Highest seq per replica name that touched the document: for people. */
   readonly clock: Readonly<Record<string, number>>
   /** Whose its client ids are, oldest first. */
@@ -52,9 +56,8 @@ export class OpenDocument {
   /** Durable updates after the snapshot, in delivery order. */
   tail: DeliveredUpdate[]
   tailBytes: number
-  /** Seq of the newest durable op that touched the document in this process, and of the newest accepted one. */
-  newestSeq = 0
-  acceptedSeq = 0
+  /** Number of the newest op in flight that touches the document, as its replica counts them. */
+  acceptedTicket = 0
   /** Wall milliseconds of the newest durable change. */
   changedAtMs = 0
   compacting = false
@@ -153,9 +156,9 @@ export class OpenDocument {
     ]
   }
 
-  /** Takes a checked update into the accepted state, as part of the op with `seq`. */
-  accept(seq: number, added: NewUpdate): void {
-    this.acceptedSeq = seq
+  /** Takes a checked update into the accepted state, as part of the op with this number. */
+  accept(ticket: number, added: NewUpdate): void {
+    this.acceptedTicket = ticket
     this.overlay ??= new AcceptedState(this.known)
     this.overlay.added.add(added)
     this.inFlight.push(added.update)
@@ -177,7 +180,6 @@ export class OpenDocument {
     const delivered = { position, dot, update: added.update }
     this.tail.push(delivered)
     this.tailBytes += added.update.length
-    this.newestSeq = dot.seq
     this.clock[replicaNameOf(dot.origin)] = dot.seq
     this.changedAtMs = nowMs
     this.inFlight.shift()
@@ -198,7 +200,6 @@ export class OpenDocument {
     this.inFlight = []
     this.inFlightBytes = 0
     this.overlay = undefined
-    this.acceptedSeq = this.newestSeq
   }
 
   /** A snapshot of the first `tailCount` updates after the old one is on disk and takes their place. */

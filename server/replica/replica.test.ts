@@ -24,6 +24,9 @@ const user = (userId: string): TestSource => ({ name: userId, lane: {}, userId }
 class World {
   readonly replica: Replica<TestSource>
   readonly appended: Op[] = []
+  /** Appended and neither committed nor failed. */
+  private pending = 0
+  private position = 0
   readonly effects: ReplicaEffect<TestSource>[] = []
 
   constructor(
@@ -48,7 +51,12 @@ class World {
   step(input: ReplicaInput<TestSource>): ReplicaEffect<TestSource>[] {
     const effects = this.replica.step(input)
     this.effects.push(...effects)
-    for (const effect of effects) if (effect.type === 'append') this.appended.push(effect.op)
+    if (input.type === 'commit-failed') this.pending = 0
+    for (const effect of effects) {
+      if (effect.type !== 'append') continue
+      this.appended.push(effect.op)
+      this.pending++
+    }
     return effects
   }
 
@@ -59,6 +67,7 @@ class World {
       known: new KnownState(),
       snapshot: undefined,
       tail: [],
+      position: 0,
       clock: {},
       owned: [],
     }
@@ -81,8 +90,10 @@ class World {
   }
 
   commitAll() {
-    const last = this.appended.at(-1)
-    return last ? this.step({ type: 'committed', seq: last.dot.seq, position: last.dot.seq, nowMs: 1_000 }) : []
+    const count = this.pending
+    this.pending = 0
+    this.position += count
+    return count > 0 ? this.step({ type: 'committed', count, position: this.position, nowMs: 1_000 }) : []
   }
 
   shown(document = 'd'): string {
@@ -730,10 +741,9 @@ function runHistory(world: World, actions: readonly Action[]): void {
   }
   const commit = (count: number): void => {
     const pending = world.appended.splice(0, count)
-    const last = pending.at(-1)
-    if (!last) return
+    if (pending.length === 0) return
     durable.push(...pending)
-    read(world.step({ type: 'committed', seq: last.dot.seq, position: last.dot.seq, nowMs: 1 }))
+    read(world.step({ type: 'committed', count: pending.length, position: durable.length, nowMs: 1 }))
   }
   const check = (): void => {
     const stored = new Y.Doc()
@@ -788,7 +798,7 @@ const mutants: Record<string, () => World> = {
     new (class extends World {
       override step(input: ReplicaInput<TestSource>) {
         const isEarly = input.type === 'committed' && this.appended.length > 0
-        return super.step(isEarly ? { ...input, seq: input.seq + 1, position: input.position + 1 } : input)
+        return super.step(isEarly ? { ...input, count: input.count + 1, position: input.position + 1 } : input)
       }
     })(),
   'keeps the accepted state of a failed commit': () =>

@@ -13,13 +13,15 @@ import { HybridClock, type HybridTime } from '../../shared/clock/hybrid-clock.js
 import type { VersionVector } from '../../shared/clock/version-vector.js'
 import { CausewayError } from '../../shared/errors/error.js'
 import { spaceOf } from '../../shared/protocol/document-name.js'
-import type { Op, OwnedId, Part } from '../../shared/protocol/op.js'
+import { type Op, type OwnedId, type Part, partsOf } from '../../shared/protocol/op.js'
 import { type Checked, type ClockRange, checkUpdate } from '../../shared/update/check.js'
+import { STORED_UPDATE_LIMITS } from '../../shared/update/limits.js'
 import { parseUpdate } from '../../shared/update/parse.js'
 import { countNewDocument, type DocumentQuotas, hourly } from '../access/document-quota.js'
 import { RateLimiter } from '../access/rate-limit.js'
 import type { DeliveredUpdate, LoadedDocument, NewUpdate } from './open-document.js'
 import { OpenDocument } from './open-document.js'
+import type { ReOrigination } from './surplus.js'
 
 /** Who asked. Handed back untouched. Requests of one lane to one document are judged in the order they came. */
 export interface Source {
@@ -70,6 +72,9 @@ export const DEFAULT_REPLICA_LIMITS: ReplicaLimits = {
 }
 
 export type ReplicaInput<S extends Source> =
+  /** Before it is read from the log: what peers bring meanwhile is added when it is there. */
+  | { readonly type: 'document-loading'; readonly document: string }
+  | { readonly type: 'document-load-failed'; readonly document: string }
   | { readonly type: 'document-loaded'; readonly loaded: LoadedDocument }
   /** Only for a document without ops in flight. */
   | { readonly type: 'document-unloaded'; readonly document: string }
@@ -80,6 +85,12 @@ export type ReplicaInput<S extends Source> =
       readonly parts: readonly ReceivedPart[]
       readonly nowMs: number
     }
+  /** Ops of other replicas, in delivery order: everything that they depend on is here or comes before them. */
+  | { readonly type: 'ops-delivered'; readonly ops: readonly Op[]; readonly nowMs: number }
+  /** Ops that the cell lacks, to be accepted anew: what they depend on is here. */
+  | { readonly type: 'surplus-found'; readonly surplus: readonly ReOrigination[]; readonly nowMs: number }
+  /** The log was joined with another state. Nothing is in flight, and no document is loaded. */
+  | { readonly type: 'state-joined'; readonly vector: VersionVector; readonly latestHlc: HybridTime }
   /** A user announced a client id as their own. */
   | {
       readonly type: 'id-announced'
@@ -98,8 +109,8 @@ export type ReplicaInput<S extends Source> =
       readonly verdict: 'agrees' | 'differs' | CausewayError
       readonly nowMs: number
     }
-  /** Ops up to `seq` are on disk, that one at `position` and those before it just before. */
-  | { readonly type: 'committed'; readonly seq: number; readonly position: number; readonly nowMs: number }
+  /** The oldest `count` appended ops are on disk, the last of them at `position` and those before it just before. */
+  | { readonly type: 'committed'; readonly count: number; readonly position: number; readonly nowMs: number }
   /** Nothing in flight reached the disk, or, for an indefinite error, nobody knows. */
   | { readonly type: 'commit-failed'; readonly error: CausewayError }
   /** Nobody listens there any more. */
@@ -121,7 +132,19 @@ export type ReplicaEffect<S extends Source> =
   /** Write the op to the log; answered by `committed` or `commit-failed`. */
   | { readonly type: 'append'; readonly op: Op }
   /** Several of one commit are in delivery order over all documents. */
-  | { readonly type: 'deliver'; readonly document: OpenDocument; readonly updates: readonly DeliveredUpdate[] }
+  | { readonly type: 'deliver'; readonly document: OpenDocument; readonly updates: readonly DeliveredUpdate<S>[] }
+  /** Content of another replica's op overlaps what is here: whether both agree is for a worker to see. */
+  | {
+      readonly type: 'overlaps-delivered'
+      readonly document: OpenDocument
+      readonly dot: Dot
+      readonly update: Uint8Array
+      readonly overlaps: readonly ClockRange[]
+    }
+  /** Another replica's op does not fit into the document: it is not the one that the cell has, and must be looked at. */
+  | { readonly type: 'unfit'; readonly document: string; readonly dot: Dot; readonly error: CausewayError }
+  /** Two replicas recorded different owners of an id: which holds, the log knows. */
+  | { readonly type: 'owners-differ'; readonly document: string }
   /** `dot` is absent where nothing had to be stored. */
   | {
       readonly type: 'acknowledge'
@@ -150,15 +173,18 @@ export type ReplicaEffect<S extends Source> =
   | { readonly type: 'stop'; readonly error: CausewayError }
 
 interface InFlightPart {
-  readonly document: OpenDocument
-  readonly added: NewUpdate
+  /** Absent where it is not loaded: then the log alone gets it. */
+  document: OpenDocument | undefined
+  /** Absent where it adds nothing to the document, or is not to be shown in it. */
+  added: NewUpdate | undefined
+  readonly part: Part
 }
 
 interface InFlightOp<S> {
-  readonly dot: Dot
-  readonly hlc: HybridTime
+  readonly op: Op
+  readonly isOwn: boolean
   readonly parts: readonly InFlightPart[]
-  /** The document whose ownership it changes. */
+  /** The document whose ownership an own op changes. */
   readonly owned?: OpenDocument
   readonly bytes: number
   /** Answered when this op is durable: its own source first, then those whose update added nothing. */
@@ -168,6 +194,13 @@ interface InFlightOp<S> {
     readonly echo: Uint8Array | undefined
     readonly leftover: boolean
   }[]
+}
+
+/** What became durable in a document while it was being read from the log. */
+interface Meanwhile {
+  readonly position: number
+  readonly dot: Dot
+  readonly part: Part
 }
 
 /** Requests of one lane that wait for the content check of their first one. */
@@ -218,13 +251,18 @@ export class Replica<S extends Source> {
   private nowMs = 0
   private readonly predecessor: Dot | undefined
   private readonly clock: HybridClock
-  /** Durable, without this disk's own lineage. */
-  private readonly others: VersionVector
+  /** Durable, and accepted (what is in flight included), without this disk's own lineage. */
+  private others: VersionVector
+  private acceptedOthers: VersionVector
   private durableSeq: number
   private nextSeq: number
   private durableHlc: HybridTime
   private readonly documents = new Map<string, OpenDocument>()
   private inFlight: InFlightOp<S>[] = []
+  /** Of the first op in flight: ops are numbered in the order in which they are appended. */
+  private firstTicket = 1
+  /** By name, of documents that are being read. */
+  private readonly meanwhile = new Map<string, Meanwhile[]>()
   /** Bytes of updates accepted and not yet durable. */
   inFlightBytes = 0
   private inFlightRequests = 0
@@ -252,6 +290,7 @@ export class Replica<S extends Source> {
     const others = new Map(options.vector)
     if (options.predecessor !== undefined) others.delete(options.predecessor.origin)
     this.others = others
+    this.acceptedOthers = others
     this.durableSeq = options.predecessor?.seq ?? 0
     this.nextSeq = this.durableSeq + 1
   }
@@ -260,8 +299,15 @@ export class Replica<S extends Source> {
   get vector(): VersionVector {
     const vector = new Map(this.others)
     if (this.hasOpened) vector.set(this.origin, this.durableSeq)
-    else if (this.predecessor !== undefined) vector.set(this.predecessor.origin, this.predecessor.seq)
+    else this.addPredecessor(vector)
     return vector
+  }
+
+  /** Peers may know more of it than this disk held. */
+  private addPredecessor(vector: Map<OriginId, number>): void {
+    if (this.predecessor === undefined) return
+    const { origin, seq } = this.predecessor
+    vector.set(origin, Math.max(seq, vector.get(origin) ?? 0))
   }
 
   get isWritable(): boolean {
@@ -285,9 +331,15 @@ export class Replica<S extends Source> {
   step(input: ReplicaInput<S>): ReplicaEffect<S>[] {
     const effects: ReplicaEffect<S>[] = []
     switch (input.type) {
+      case 'document-loading':
+        assert(!this.documents.has(input.document), `loading an open document: ${input.document}`)
+        this.meanwhile.set(input.document, [])
+        break
+      case 'document-load-failed':
+        this.meanwhile.delete(input.document)
+        break
       case 'document-loaded':
-        assert(!this.documents.has(input.loaded.name), `document loaded twice: ${input.loaded.name}`)
-        this.documents.set(input.loaded.name, new OpenDocument(input.loaded, this.deniesRelay(input.loaded.name)))
+        this.load(input.loaded, effects)
         break
       case 'document-unloaded': {
         const document = this.loaded(input.document)
@@ -299,6 +351,15 @@ export class Replica<S extends Source> {
       case 'updates-received':
         this.receive(input.source, input.parts, input.nowMs, effects)
         break
+      case 'ops-delivered':
+        for (const op of input.ops) this.take(op, effects)
+        break
+      case 'surplus-found':
+        for (const each of input.surplus) this.reoriginate(each, input.nowMs, effects)
+        break
+      case 'state-joined':
+        this.join(input.vector, input.latestHlc)
+        break
       case 'id-announced':
         this.announce(input, effects)
         break
@@ -306,7 +367,7 @@ export class Replica<S extends Source> {
         this.resume(input, effects)
         break
       case 'committed':
-        this.commit(input.seq, input.position, input.nowMs, effects)
+        this.commit(input.count, input.position, input.nowMs, effects)
         break
       case 'commit-failed':
         this.fail(input.error, effects)
@@ -423,7 +484,7 @@ export class Replica<S extends Source> {
         changed ||= verdict.changed
       } else {
         changed = true
-        if (document.hasInFlight) newestKnown = Math.max(newestKnown, document.acceptedSeq)
+        if (document.hasInFlight) newestKnown = Math.max(newestKnown, document.acceptedTicket)
       }
     }
     if ((fitting.length > 0 || newestKnown > 0) && this.inFlightRequests >= this.limits.inFlightRequests) {
@@ -441,7 +502,7 @@ export class Replica<S extends Source> {
     if (fitting.length > 0) this.accept(source, fitting, echo, leftover, nowMs, effects)
     else if (newestKnown > 0) {
       // Nothing new, but part of what it repeats is still on its way to the disk: true only when that is durable.
-      const op = this.inFlight.find(({ dot }) => dot.seq === newestKnown)
+      const op = this.inFlight[newestKnown - this.firstTicket]
       assert(op, `op ${newestKnown} is not in flight`)
       op.waiting.push({ source, own: false, echo, leftover })
       this.inFlightRequests++
@@ -545,25 +606,137 @@ export class Replica<S extends Source> {
     const parts: Part[] = []
     let bytes = 0
     for (const { document, verdict } of fitting) {
-      document.accept(dot.seq, verdict.added)
+      document.accept(this.nextTicket, verdict.added)
       parts.push({ document: document.name, generation: document.generation, update: verdict.added.update })
       bytes += verdict.added.update.length
     }
     this.inFlightBytes += bytes
     this.inFlightRequests++
-    const inFlightParts = fitting.map(({ document, verdict }) => ({ document, added: verdict.added }))
-    this.inFlight.push({ dot, hlc, parts: inFlightParts, bytes, waiting: [{ source, own: true, echo, leftover }] })
-    effects.push({ type: 'append', op: { kind: 'data', dot, deps: this.others, hlc, parts } })
+    const op: Op = { kind: 'data', dot, deps: this.acceptedOthers, hlc, parts }
+    const inFlightParts = fitting.map(({ document, verdict }, index) => {
+      return { document, added: verdict.added, part: parts[index]! }
+    })
+    const waiting = [{ source, own: true, echo, leftover }]
+    this.inFlight.push({ op, isOwn: true, parts: inFlightParts, bytes, waiting })
+    effects.push({ type: 'append', op })
+  }
+
+  private get nextTicket(): number {
+    return this.firstTicket + this.inFlight.length
   }
 
   /** The first op of an incarnation names what this disk held before, so that vectors can fold the old entry away. */
   private openOnce(nowMs: number, effects: ReplicaEffect<S>[]): void {
-    if (this.hasOpened || this.inFlight.length > 0) return
+    if (this.hasOpened || this.nextSeq > this.durableSeq + 1) return
     const dot: Dot = { origin: this.origin, seq: this.nextSeq++ }
     const hlc = this.clock.next(nowMs)
-    this.inFlight.push({ dot, hlc, parts: [], bytes: 0, waiting: [] })
     const predecessor = this.predecessor === undefined ? {} : { predecessor: this.predecessor }
-    effects.push({ type: 'append', op: { kind: 'open', dot, deps: this.vector, hlc, ...predecessor } })
+    const deps = new Map(this.acceptedOthers)
+    this.addPredecessor(deps)
+    const op: Op = { kind: 'open', dot, deps, hlc, ...predecessor }
+    this.inFlight.push({ op, isOwn: true, parts: [], bytes: 0, waiting: [] })
+    effects.push({ type: 'append', op })
+  }
+
+  // --- ops of others --------------------------------------------------------------------------------------------
+
+  /** An op of another replica goes to the log whatever is loaded here; what is loaded gets its parts. */
+  private take(op: Op, effects: ReplicaEffect<S>[]): void {
+    this.clock.observe(op.hlc)
+    const others = new Map(this.acceptedOthers)
+    advance(others, op)
+    this.acceptedOthers = others
+    this.append(op, false, effects)
+  }
+
+  private reoriginate({ was, parts }: ReOrigination, nowMs: number, effects: ReplicaEffect<S>[]): void {
+    this.openOnce(nowMs, effects)
+    const dot: Dot = { origin: this.origin, seq: this.nextSeq++ }
+    const hlc = this.clock.next(nowMs)
+    this.append({ kind: 're-originated', dot, deps: this.acceptedOthers, hlc, was, parts }, true, effects)
+  }
+
+  private append(op: Op, isOwn: boolean, effects: ReplicaEffect<S>[]): void {
+    const parts = partsOf(op).map((part): InFlightPart => {
+      return { document: undefined, added: undefined, part }
+    })
+    for (const each of parts) this.attach(each, op.dot, this.nextTicket, effects)
+    this.inFlight.push({ op, isOwn, parts, bytes: 0, waiting: [] })
+    effects.push({ type: 'append', op })
+  }
+
+  /** Puts a part that is in flight into its document, where that is loaded. */
+  private attach(inFlight: InFlightPart, dot: Dot, ticket: number, effects: ReplicaEffect<S>[]): void {
+    const { part } = inFlight
+    const document = this.documents.get(part.document)
+    if (document === undefined) return
+    inFlight.document = document
+    inFlight.added = this.fit(document, document.accepted, dot, part, effects)
+    if (inFlight.added) document.accept(ticket, inFlight.added)
+  }
+
+  /** What a part of an op that is here for good adds to `known`. */
+  private fit(
+    document: OpenDocument,
+    known: OpenDocument['accepted'],
+    dot: Dot,
+    part: Part,
+    effects: ReplicaEffect<S>[],
+  ): NewUpdate | undefined {
+    // Of a life that has ended: it changes no document.
+    if (part.generation !== document.generation) return undefined
+    let checked: Checked
+    try {
+      checked = checkUpdate(parseUpdate(part.update, STORED_UPDATE_LIMITS), known, 'update', STORED_UPDATE_LIMITS)
+    } catch (thrown) {
+      if (!(thrown instanceof CausewayError)) throw thrown
+      effects.push({ type: 'unfit', document: document.name, dot, error: thrown })
+      return undefined
+    }
+    if (checked.type === 'gap') {
+      const error = new CausewayError('document/gap', { document: document.name })
+      effects.push({ type: 'unfit', document: document.name, dot, error })
+      return undefined
+    }
+    if (checked.overlaps.length > 0) {
+      const { overlaps } = checked
+      effects.push({ type: 'overlaps-delivered', document, dot, update: part.update, overlaps })
+    }
+    return checked.type === 'new' ? checked : undefined
+  }
+
+  private load(loaded: LoadedDocument, effects: ReplicaEffect<S>[]): void {
+    const { name } = loaded
+    assert(!this.documents.has(name), `document loaded twice: ${name}`)
+    const document = new OpenDocument(loaded, this.deniesRelay(name))
+    this.documents.set(name, document)
+    for (const { position, dot, part } of this.meanwhile.get(name) ?? []) {
+      if (position <= loaded.position) continue
+      const added = this.fit(document, document.known, dot, part, effects)
+      if (!added) continue
+      document.accept(0, added)
+      document.commit(dot, position, added, document.changedAtMs)
+      document.settle()
+    }
+    this.meanwhile.delete(name)
+    for (const [index, { op, parts }] of this.inFlight.entries()) {
+      for (const each of parts)
+        if (each.part.document === name) this.attach(each, op.dot, this.firstTicket + index, effects)
+    }
+  }
+
+  private join(vector: VersionVector, latestHlc: HybridTime): void {
+    assert(this.inFlight.length === 0 && this.documents.size === 0, 'a state is joined to what is at rest')
+    const others = new Map(vector)
+    others.delete(this.origin)
+    if (!this.hasOpened && this.predecessor !== undefined) {
+      const { origin, seq } = this.predecessor
+      if ((others.get(origin) ?? 0) <= seq) others.delete(origin)
+    }
+    this.others = others
+    this.acceptedOthers = others
+    this.clock.observe(latestHlc)
+    this.durableHlc = this.clock.latest
   }
 
   // --- client ids -----------------------------------------------------------------------------------------------
@@ -601,9 +774,15 @@ export class Replica<S extends Source> {
   ): void {
     const dot: Dot = { origin: this.origin, seq: this.nextSeq++ }
     const hlc = this.clock.next(nowMs)
-    this.inFlight.push({ dot, hlc, parts: [], owned: document, bytes: 0, waiting: [] })
     const { name, generation } = document
-    const op: Op = { kind: 'owned', dot, deps: this.others, hlc, owned: { document: name, generation, ...owned } }
+    const op: Op = {
+      kind: 'owned',
+      dot,
+      deps: this.acceptedOthers,
+      hlc,
+      owned: { document: name, generation, ...owned },
+    }
+    this.inFlight.push({ op, isOwn: true, parts: [], owned: document, bytes: 0, waiting: [] })
     effects.push({ type: 'append', op })
   }
 
@@ -681,30 +860,42 @@ export class Replica<S extends Source> {
 
   // --- commits --------------------------------------------------------------------------------------------------
 
-  private commit(seq: number, position: number, nowMs: number, effects: ReplicaEffect<S>[]): void {
+  private commit(durable: number, position: number, nowMs: number, effects: ReplicaEffect<S>[]): void {
     // In delivery order over all documents, since a client may hold several: only neighbours are put together.
-    const runs: { readonly document: OpenDocument; readonly updates: DeliveredUpdate[] }[] = []
+    const runs: { readonly document: OpenDocument; readonly updates: DeliveredUpdate<S>[] }[] = []
     const answers: ReplicaEffect<S>[] = []
-    let count = 0
-    for (const op of this.inFlight) {
-      if (op.dot.seq > seq) break
-      count++
-      this.durableSeq = op.dot.seq
-      this.durableHlc = op.hlc
-      this.inFlightBytes -= op.bytes
-      this.inFlightRequests -= op.waiting.length
-      op.owned?.ownership.settle()
-      for (const { document, added } of op.parts) {
-        const update = document.commit(op.dot, position - (seq - op.dot.seq), added, nowMs)
-        const last = runs.at(-1)
-        if (last?.document === document) last.updates.push(update)
-        else runs.push({ document, updates: [update] })
+    assert(durable <= this.inFlight.length, 'more is durable than was appended')
+    const first = position - durable + 1
+    let others: Map<OriginId, number> | undefined
+    for (let index = 0; index < durable; index++) {
+      const { op, isOwn, parts, owned, bytes, waiting } = this.inFlight[index]!
+      if (isOwn) this.durableSeq = op.dot.seq
+      else {
+        others ??= new Map(this.others)
+        advance(others, op)
       }
-      for (const { source, own, echo, leftover } of op.waiting) {
+      if (op.hlc > this.durableHlc) this.durableHlc = op.hlc
+      this.inFlightBytes -= bytes
+      this.inFlightRequests -= waiting.length
+      if (owned) owned.ownership.settle()
+      else if (op.kind === 'owned') this.learnOwner(op, effects)
+      for (const { document, added, part } of parts) {
+        this.meanwhile.get(part.document)?.push({ position: first + index, dot: op.dot, part })
+        if (!document || !added) continue
+        const source = waiting[0]?.own ? waiting[0].source : undefined
+        const update = document.commit(op.dot, first + index, added, nowMs)
+        const last = runs.at(-1)
+        const shown = source === undefined ? update : { ...update, source }
+        if (last?.document === document) last.updates.push(shown)
+        else runs.push({ document, updates: [shown] })
+      }
+      for (const { source, own, echo, leftover } of waiting) {
         answers.push({ type: 'acknowledge', source, dot: own ? op.dot : undefined, echo, leftover })
       }
     }
-    this.inFlight = count === this.inFlight.length ? [] : this.inFlight.slice(count)
+    if (others) this.others = others
+    this.firstTicket += durable
+    this.inFlight = durable === this.inFlight.length ? [] : this.inFlight.slice(durable)
     for (const { document, updates } of runs) effects.push({ type: 'deliver', document, updates })
     for (const document of new Set(runs.map((run) => run.document))) {
       document.settle()
@@ -714,16 +905,29 @@ export class Replica<S extends Source> {
     for (const answer of answers) effects.push(answer)
   }
 
+  /** Another replica recorded an owner. */
+  private learnOwner({ owned }: Extract<Op, { kind: 'owned' }>, effects: ReplicaEffect<S>[]): void {
+    const document = this.documents.get(owned.document)
+    if (document === undefined || document.generation !== owned.generation) {
+      // Being read: whether before or after this op, nobody can tell by what comes.
+      if (this.meanwhile.has(owned.document)) effects.push({ type: 'owners-differ', document: owned.document })
+      return
+    }
+    if (!document.ownership.learn(owned)) effects.push({ type: 'owners-differ', document: owned.document })
+  }
+
   private fail(error: CausewayError, effects: ReplicaEffect<S>[]): void {
     const failed = this.inFlight
+    this.firstTicket += failed.length
     this.inFlight = []
+    this.acceptedOthers = this.others
     this.inFlightBytes = 0
     this.inFlightRequests = 0
     this.nextSeq = this.durableSeq + 1
     this.clock.reset(this.durableHlc)
     this.writeProblem = error
     for (const op of failed) {
-      for (const { document } of op.parts) document.rollBack()
+      for (const { document } of op.parts) document?.rollBack()
       op.owned?.ownership.rollBack()
       for (const { source } of op.waiting) {
         this.refusedLanes.add(source.lane)
@@ -774,6 +978,14 @@ export class Replica<S extends Source> {
 }
 
 const NO_RANGES: readonly ClockRange[] = []
+
+/** `vector` with this op, without the entry that its opening implies. */
+function advance(vector: Map<OriginId, number>, op: Op): void {
+  if (op.kind === 'open' && op.predecessor && vector.get(op.predecessor.origin) === op.predecessor.seq) {
+    vector.delete(op.predecessor.origin)
+  }
+  vector.set(op.dot.origin, op.dot.seq)
+}
 
 /** Of what is new, the structs under ids that somebody else than the source's user owns. */
 function foreignOf({ ownership }: OpenDocument, { clocks }: NewUpdate, { userId }: Source): readonly ClockRange[] {

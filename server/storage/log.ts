@@ -54,6 +54,8 @@ export interface StoredCell {
   readonly claims: Claims
   /** Members by name with the address at which peers reach them, and names that were removed; absent before the birth. */
   readonly members?: { readonly present: ReadonlyMap<string, string>; readonly removed: ReadonlySet<string> }
+  /** It lacked something that it once claimed, or has joined with an empty disk, and was not whole again since. */
+  readonly isRecovering: boolean
   readonly rejoin?: RejoinPhase
 }
 

@@ -50,6 +50,13 @@ export function computeChain(previous: Uint8Array, op: Op, target: Uint8Array): 
   for (let index = 0; index < CHAIN_BYTES; index++) target[index] = digest.charCodeAt(index)
 }
 
+/** The chain value of `op`; `previous` is that of its origin's op before, absent before the first. */
+export function chainAfter(previous: Uint8Array | undefined, op: Op): Uint8Array {
+  const chain = new Uint8Array(CHAIN_BYTES)
+  computeChain(previous ?? CHAIN_START, op, chain)
+  return chain
+}
+
 /** CRC of a row, bound to its position. */
 export function checksumOf(
   position: number,

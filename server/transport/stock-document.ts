@@ -63,6 +63,9 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
   private readonly updatePrefix: Uint8Array
   private subscription: Subscription | undefined
   private audience: Audience | undefined
+  /** Requests that are on disk here and wait for other replicas: no load, and no fault of the disk. */
+  private readonly storedRequests = new Set<number>()
+  private storedTo = 0
   /** Requests in flight that a tick was the first to see: all whose number is below `before`, and not below the one before it. */
   private readonly arrivals: { readonly before: number; readonly seenAtMs: number }[] = []
   /** Its step1s ask again for what others wrote under its user's ids. */
@@ -115,7 +118,7 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
     this.subscription?.close()
     if (this.audience !== undefined) this.audiences.leave(this.audience, this)
     for (const asker of [this, this.questioner, this.presenter]) this.connection.forget(asker)
-    this.connection.requestsEnd(this.session.inFlight)
+    this.connection.requestsEnd(this.session.inFlight - this.storedRequests.size)
     return this.session.unansweredQuestions
   }
 
@@ -224,9 +227,10 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
     const { firstInFlight, inFlight } = this.session
     const { nowMs, limits, metrics } = this.connection
     const next = firstInFlight + inFlight
+    const waitsFrom = Math.max(firstInFlight, this.storedTo + 1)
     // When requests came is known to a tick, and only of those that are still there at one.
-    if (next > (this.arrivals.at(-1)?.before ?? firstInFlight)) this.arrivals.push({ before: next, seenAtMs: nowMs })
-    while (this.arrivals.length > 0 && this.arrivals[0]!.before <= firstInFlight) this.arrivals.shift()
+    if (next > (this.arrivals.at(-1)?.before ?? waitsFrom)) this.arrivals.push({ before: next, seenAtMs: nowMs })
+    while (this.arrivals.length > 0 && this.arrivals[0]!.before <= waitsFrom) this.arrivals.shift()
     const waitedMs = nowMs - (this.arrivals[0]?.seenAtMs ?? nowMs)
     if (waitedMs < limits.outcomeMs) return
     metrics.count('update-late')
@@ -252,18 +256,25 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
     this.connection.send(frames)
   }
 
+  stored(request: number): void {
+    if (this.isOver) return
+    this.storedTo = Math.max(this.storedTo, request)
+    this.storedRequests.add(request)
+    this.connection.requestsEnd(1)
+  }
+
   acknowledge(request: number, acknowledgement: Acknowledgement): void {
     if (this.isOver) return
-    const { inFlight } = this.session
-    this.settle(inFlight, this.session.acknowledged(request, acknowledgement))
+    const { firstInFlight } = this.session
+    this.settle(firstInFlight, this.session.acknowledged(request, acknowledgement))
   }
 
   refuse(request: number, error: CausewayError): void {
     if (this.isOver) return
     this.connection.metrics.count('update-refused')
     if (error.details['relayed'] === true) this.asksForRelayed = true
-    const { inFlight } = this.session
-    this.settle(inFlight, this.session.refused(request, error))
+    const { firstInFlight } = this.session
+    this.settle(firstInFlight, this.session.refused(request, error))
   }
 
   resync(): void {
@@ -316,8 +327,12 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
   }
 
   /** An outcome that waits behind an earlier request still takes room, so only what has passed counts as ended. */
-  private settle(before: number, effects: readonly StockEffect[]): void {
-    this.connection.requestsEnd(before - this.session.inFlight)
+  private settle(first: number, effects: readonly StockEffect[]): void {
+    let ended = this.session.firstInFlight - first
+    for (let request = first; this.storedRequests.size > 0 && request < this.session.firstInFlight; request++) {
+      if (this.storedRequests.delete(request)) ended--
+    }
+    this.connection.requestsEnd(ended)
     this.perform(effects)
   }
 
