@@ -9,12 +9,12 @@ import type { WriteConcern } from '../../shared/causal/majority-cut.js'
 import type { CellId, CellIdentity } from '../../shared/clock/cell.js'
 import { incarnationOf, type OriginId } from '../../shared/clock/dot.js'
 import { Lineages } from '../../shared/clock/lineages.js'
-import { EMPTY_VECTOR, type VersionVector } from '../../shared/clock/version-vector.js'
+import type { VersionVector } from '../../shared/clock/version-vector.js'
 import { asCausewayError, CausewayError } from '../../shared/errors/error.js'
 import type { Op } from '../../shared/protocol/op.js'
 import type { PeerMessage } from '../../shared/protocol/peer.js'
 import type { ReplicaView } from '../../shared/session/check.js'
-import type { Cell, CellStatus, Progress, Sessions } from '../replica/cell.js'
+import type { CellStatus, Progress } from '../replica/cell.js'
 import { type CommittedOp, Member, type MemberEffect, type MemberInput } from '../replica/member.js'
 import type { Log, OpenedCut } from '../storage/log.js'
 import { chainAfter } from '../storage/op-row.js'
@@ -48,6 +48,16 @@ export interface CellHostOptions {
   readonly onFailure: (error: unknown) => void
 }
 
+/** Who waits until this replica has what others had at some moment. */
+interface Behind {
+  readonly target: VersionVector
+  readonly resolve: () => void
+  readonly timer: ReturnType<typeof setTimeout>
+}
+
+/** Beyond so many, nobody waits any more: it is a courtesy, and each costs a comparison per commit. */
+const BEHIND_LIMIT = 1_000
+
 type Talk = Extract<PeerMessage, { type: 'tell' | 'ask' | 'answer' }>
 
 export class CellHost implements DocumentCell {
@@ -67,6 +77,7 @@ export class CellHost implements DocumentCell {
   private readonly inputs: MemberInput[] = []
   private onServing: (() => void) | undefined
   private isDraining = false
+  private readonly behind = new Set<Behind>()
   private waitsOfDocuments = false
   private waitsOfSessions = false
 
@@ -206,6 +217,29 @@ export class CellHost implements DocumentCell {
     this.vectorListeners.push(listener)
   }
 
+  /** See `Freshness`. */
+  caughtUp(timeoutMs: number): Promise<void> | undefined {
+    const { member } = this
+    const target = member.peersDurable
+    if (member.lineages.dominates(member.durableVector, target) || this.behind.size >= BEHIND_LIMIT) return undefined
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => this.caught(waiting), timeoutMs)
+      const waiting: Behind = { target, resolve, timer }
+      this.behind.add(waiting)
+    })
+  }
+
+  private caught(waiting: Behind): void {
+    this.behind.delete(waiting)
+    clearTimeout(waiting.timer)
+    waiting.resolve()
+  }
+
+  private releaseBehind(): void {
+    const { lineages, durableVector } = this.member
+    for (const waiting of this.behind) if (lineages.dominates(durableVector, waiting.target)) this.caught(waiting)
+  }
+
   /** Asks all linked peers what they have on disk now; the number comes back with their answers. */
   probe(): number {
     const probe = this.member.nextProbe
@@ -326,6 +360,7 @@ export class CellHost implements DocumentCell {
       }
       case 'advanced':
         this.documents?.advanced()
+        if (this.behind.size > 0) this.releaseBehind()
         for (const listener of this.changeListeners) listener()
         break
       case 'serving':

@@ -92,6 +92,18 @@ export interface Cell {
   reached(seen: VersionVector, concern: WriteConcern, timeoutMs: number): Promise<Progress>
 }
 
+/** What connections of stock clients ask of the cell. */
+export interface Freshness {
+  readonly sessions: Sessions
+  /** Everything that is shown here. */
+  readonly durable: VersionVector
+  /**
+   * Absent where no linked peer is known to have more than this replica; else resolves when all that they have now is
+   * here, or after `timeoutMs`.
+   */
+  caughtUp(timeoutMs: number): Promise<void> | undefined
+}
+
 /** Questions to peers and remarks for them, outside the exchange of ops: small, rare, and nothing depends on them. */
 export interface PeerTalk {
   /** Names of the peers that are linked now. */
