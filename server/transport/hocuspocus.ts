@@ -11,6 +11,8 @@
  * A provider does not come back to a document that the server closes while the socket stays. So whatever may heal closes
  * the socket.
  */
+
+import type { WriteConcern } from '../../shared/causal/majority-cut.js'
 import { asCausewayError, CausewayError } from '../../shared/errors/error.js'
 import {
   decodeHocuspocusMessage,
@@ -22,10 +24,12 @@ import {
   parseAddress,
   type SentHocuspocusMessage as Sent,
 } from '../../shared/protocol/hocuspocus.js'
+import type { Freshness } from '../replica/cell.js'
 import type { Documents } from '../replica/documents.js'
 import type { Audiences, WireForm } from './audience.js'
 import { type Caller, type Connection, isExpired, type ProtocolHandler } from './connection.js'
 import { StockDocument, type StockProtocol } from './stock-document.js'
+import { StockToken } from './stock-token.js'
 import { TokenBucket } from './token-bucket.js'
 import { frameMessage } from './websocket-frame.js'
 
@@ -50,6 +54,10 @@ export interface HocuspocusOptions {
   authenticate(document: string, token: string): Promise<Caller>
   /** Wall clock in ms, against which a caller's right ends. */
   now(): number
+  readonly concern?: WriteConcern | undefined
+  readonly freshness?: Freshness | undefined
+  /** The socket's clients opted in to session tokens, and showed this one. */
+  readonly session?: string | undefined
 }
 
 export class HocuspocusHandler implements ProtocolHandler {
@@ -211,6 +219,8 @@ class Session implements StockProtocol {
   private state: 'waiting' | 'judging' | 'loading' | 'open' | 'refused' = 'waiting'
   private queue: Queued[] = []
   private document: StockDocument | undefined
+  /** Of a client that opted in to session tokens. */
+  private token: StockToken | undefined
   private isOver = false
   /** Sent for every edit of its own. */
   private appliedFrame: Buffer | undefined
@@ -242,6 +252,8 @@ class Session implements StockProtocol {
   tick(nowMs: number): void {
     const { document } = this
     document?.tick()
+    const { nowMs: monotonicMs } = this.handler.connection
+    if (this.state === 'open' && this.token?.isDue(monotonicMs)) this.tellToken()
     // A token under judgement decides, even if it takes a moment longer than the old one lasts.
     if (document === undefined || this.state === 'judging') return
     if (isExpired(document.caller, nowMs)) this.denied(new CausewayError('access/expired'))
@@ -358,6 +370,11 @@ class Session implements StockProtocol {
     if (version !== undefined) this.handler.sawVersion()
     this.state = 'judging'
     const end = token.indexOf(SESSION_SUFFIX)
+    const { session: ofSocket, freshness } = this.handler.options
+    const session = end < 0 ? ofSocket : token.slice(end + SESSION_SUFFIX.length)
+    if (session !== undefined && freshness && this.document === undefined) {
+      this.token = new StockToken(freshness, session)
+    }
     const { document } = parseAddress(this.address)
     this.handler.options.authenticate(document, end < 0 ? token : token.slice(0, end)).then(
       (caller) => this.judged(() => this.accepted(caller, document)),
@@ -401,7 +418,7 @@ class Session implements StockProtocol {
   }
 
   private open(caller: Caller, name: string): void {
-    const { connection, documents, audiences } = this.handler.options
+    const { connection, documents, audiences, concern, freshness } = this.handler.options
     const { isSession } = parseAddress(this.address)
     const key = isSession ? undefined : `h:${this.address}`
     const form: WireForm = { key, prefix: encodeAddress(this.address), hasStateless: true }
@@ -415,6 +432,8 @@ class Session implements StockProtocol {
       form,
       caller,
       strays,
+      concern,
+      freshness,
     })
     this.document = document
     this.state = 'loading'
@@ -452,6 +471,19 @@ class Session implements StockProtocol {
     // A provider that was refused may show a fresh token and no step1; what it sent meanwhile was dropped.
     if (this.wasRefused && !this.queue.some(({ message }) => message.type === 'step1')) document.resync()
     this.wasRefused = false
+    if (this.token === undefined) this.begin()
+    else {
+      this.token.admit().then(
+        () => {
+          if (!this.isOver && this.document === document) this.begin()
+        },
+        (thrown) => this.handler.connection.failed(thrown),
+      )
+    }
+  }
+
+  /** Messages are handled from now on. */
+  private begin(): void {
     this.state = 'open'
     try {
       this.drain()
@@ -463,6 +495,16 @@ class Session implements StockProtocol {
   acknowledged(times: number): void {
     this.appliedFrame ??= hocuspocusFrame(this.address, { type: 'sync-status', applied: true })
     for (let n = 0; n < times; n++) this.handler.connection.send(this.appliedFrame)
+    if (this.token !== undefined) this.tellToken()
+  }
+
+  shown(): void {
+    this.token?.shown()
+  }
+
+  private tellToken(): void {
+    const token = this.token!.next(this.handler.connection.nowMs)
+    this.say({ type: 'stateless', payload: JSON.stringify({ type: 'causeway/session', token }) })
   }
 
   refused(times: number): void {

@@ -2,8 +2,11 @@
  * One stock client in one document, whichever of the two protocols it speaks: behind the address, their messages are the
  * same. What differs, the protocol does: how an edit is acknowledged, and how the document ends.
  */
+import type { WriteConcern } from '../../shared/causal/majority-cut.js'
 import { asCausewayError, CausewayError } from '../../shared/errors/error.js'
 import { encodeYMessage, STEP2_PREFIX, UPDATE_PREFIX } from '../../shared/protocol/sync.js'
+import { StateVector } from '../../shared/update/state-vector.js'
+import type { Freshness } from '../replica/cell.js'
 import type {
   Acknowledgement,
   AnnouncementOutcome,
@@ -25,6 +28,8 @@ export interface StockProtocol {
   refused(times: number, error: CausewayError): void
   /** An update changed nothing, and its sender learns so. */
   echo(update: Uint8Array): void
+  /** Something of the document was sent that the client had not seen. */
+  shown(): void
   /** The document is not served any more. */
   lost(error: CausewayError): void
 }
@@ -39,9 +44,15 @@ export interface StockDocumentOptions {
   readonly caller: Caller
   /** Questions to the session before this one at the same address, see `StockSession`. */
   readonly strays: number
+  /** Where its updates must be on disk before they are acknowledged; absent: a majority. */
+  readonly concern?: WriteConcern | undefined
+  /** What is known of other replicas; absent where there is no cell to ask. */
+  readonly freshness?: Freshness | undefined
 }
 
 const QUERY_INTERVAL_MS = 1000
+/** A client that shows more than this replica has may have it from another one, which is waited for a little. */
+const CATCH_UP_MS = 300
 const COPY_BELOW_BYTES = 16 * 1024
 /** Step1s that may wait for the reader: an honest one is asked when it opens, and again when it has answered. */
 const QUESTIONS_LIMIT = 8
@@ -53,6 +64,8 @@ export const Y_FORM: WireForm = { key: 'y', prefix: NO_PREFIX, hasStateless: fal
 export class StockDocument implements Subscriber, AudienceMember, Asker {
   readonly document: string
   readonly form: WireForm
+  readonly concern: WriteConcern | undefined
+  private readonly freshness: Freshness | undefined
   presenceOwner = 0
   private ofCaller: Caller
   private mayWrite: boolean
@@ -91,6 +104,8 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
     this.audiences = options.audiences
     this.document = options.document
     this.form = options.form
+    this.concern = options.concern
+    this.freshness = options.freshness
     this.ofCaller = options.caller
     this.mayWrite = options.caller.can(options.document, 'write')
     this.session = new StockSession(options.strays)
@@ -254,6 +269,7 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
       if (key !== undefined) batch.frames.set(key, frames)
     }
     this.connection.send(frames)
+    this.protocol.shown()
   }
 
   stored(request: number): void {
@@ -300,23 +316,41 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
     const { connection } = this
     let diff: Uint8Array | Promise<Uint8Array>
     try {
-      diff = this.subscription!.diff(stateVector)
+      const caughtUp = this.isBehind(stateVector) ? this.freshness?.caughtUp(CATCH_UP_MS) : undefined
+      diff = caughtUp !== undefined ? caughtUp.then(() => this.diff(stateVector)) : this.diff(stateVector)
     } catch (thrown) {
       connection.failed(thrown)
       return
     }
     if (diff instanceof Uint8Array) {
       connection.answer(this.step2(diff))
+      this.protocol.shown()
       return
     }
     const slot = connection.hold()
     diff.then(
-      (update) => connection.fill(slot, this.isOver ? [] : this.step2(update)),
+      (update) => {
+        connection.fill(slot, this.isOver ? [] : this.step2(update))
+        this.protocol.shown()
+      },
       (thrown) => {
         connection.fill(slot, [])
         if (!this.isOver) connection.failed(thrown)
       },
     )
+  }
+
+  /** Nothing where the client has left meanwhile. */
+  private diff(stateVector: Uint8Array): Uint8Array | Promise<Uint8Array> {
+    return this.isOver ? NO_PREFIX : this.subscription!.diff(stateVector)
+  }
+
+  /** Whether the client shows more of the document than is here. */
+  private isBehind(stateVector: Uint8Array): boolean {
+    if (this.freshness === undefined || stateVector.length > COPY_BELOW_BYTES) return false
+    const ours = StateVector.decode(this.subscription!.stateVector())
+    for (const [client, clock] of StateVector.decode(stateVector).entries()) if (clock > ours.get(client)) return true
+    return false
   }
 
   private begin(): void {

@@ -7,14 +7,17 @@ import { type IncomingMessage, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { type WebSocket, WebSocketServer } from 'ws'
+import type { WriteConcern } from '../../shared/causal/majority-cut.js'
 import type { ErrorCodeName } from '../../shared/errors/codes.js'
 import { CausewayError } from '../../shared/errors/error.js'
+import type { Freshness } from '../replica/cell.js'
 import type { Documents } from '../replica/documents.js'
 import { Audiences } from './audience.js'
 import { type Caller, Connection, type ConnectionHost } from './connection.js'
 import { HocuspocusHandler } from './hocuspocus.js'
 import { TRANSPORT_LIMITS, type TransportLimits } from './limits.js'
 import { NO_LOG, NO_METRICS, type TransportLog, type TransportMetrics } from './observer.js'
+import { StockToken } from './stock-token.js'
 import { Turn } from './turn.js'
 import { chooseProtocol, parseUpgradeTarget, tokenOfProtocols, type UpgradeTarget } from './upgrade-target.js'
 import { YHandler } from './y-websocket.js'
@@ -37,6 +40,8 @@ export interface WebSocketTransportOptions {
    * `access/expired`; anything that may heal closes the connection with a code that clients retry.
    */
   authenticate(credentials: Credentials): Promise<Caller>
+  /** What is known of other replicas, and the sessions of clients that hop between them. */
+  readonly freshness?: Freshness
   readonly limits?: Partial<TransportLimits>
   readonly log?: TransportLog
   readonly metrics?: TransportMetrics
@@ -196,7 +201,7 @@ class StockTransport implements WebSocketTransport, ConnectionHost {
   private open(
     socket: Socket,
     ws: WebSocket,
-    { endpoint, document }: UpgradeTarget,
+    { endpoint, document, parameters }: UpgradeTarget,
     token: string | undefined,
     remoteAddress: string,
     origin: string | undefined,
@@ -207,20 +212,31 @@ class StockTransport implements WebSocketTransport, ConnectionHost {
     this.perAddress.set(remoteAddress, (this.perAddress.get(remoteAddress) ?? 0) + 1)
     this.metrics.count('connection-opened')
     const { audiences, now } = this
-    const { documents } = this.options
+    const { documents, freshness } = this.options
+    const concern = concernOf(parameters.get('w'))
+    const session = parameters.get('session') ?? undefined
     const facts = { endpoint, remoteAddress, ...(origin === undefined ? {} : { origin }) }
     const authenticate = async (document: string, token: string | undefined): Promise<Caller> =>
       this.options.authenticate({ ...facts, document, ...(token ? { token } : {}) })
     if (endpoint === 'y') {
       const caller = authenticate(document, token)
-      connection.handler = new YHandler({ connection, documents, audiences, document, caller, now })
+      const stockToken = session !== undefined && freshness ? new StockToken(freshness, session) : undefined
+      const options = { connection, documents, audiences, document, caller, now, concern, freshness }
+      connection.handler = new YHandler({ ...options, token: stockToken })
     } else {
-      connection.handler = new HocuspocusHandler({ connection, documents, audiences, authenticate, now })
+      const options = { connection, documents, audiences, authenticate, now, concern, freshness, session }
+      connection.handler = new HocuspocusHandler(options)
     }
   }
 }
 
 const ignore = (): void => {}
+
+/** What a stock client may say; anything else means what is usual, since unknown parameters are ignored here. */
+function concernOf(text: string | null): WriteConcern | undefined {
+  if (text === 'local' || text === 'majority' || text === 'all') return text
+  return text !== null && /^[1-7]$/.test(text) ? Number(text) : undefined
+}
 
 /** Answers an upgrade request that nobody takes, and ends its socket. */
 export function refuseUpgrade(socket: Duplex, code: ErrorCodeName): void {

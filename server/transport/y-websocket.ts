@@ -6,13 +6,17 @@
  * A page sees the code of a close, never the status of a refused upgrade, and would try again for ever. So callers are
  * judged after the upgrade, and a final refusal is a message and a close code that the client takes as final.
  */
+
+import type { WriteConcern } from '../../shared/causal/majority-cut.js'
 import { asCausewayError, CausewayError } from '../../shared/errors/error.js'
 import { FrameReader } from '../../shared/protocol/frame-reader.js'
 import { decodeYMessage, encodeYMessage, UPDATE_PREFIX } from '../../shared/protocol/sync.js'
+import type { Freshness } from '../replica/cell.js'
 import type { Documents } from '../replica/documents.js'
 import type { Audiences } from './audience.js'
 import { type Caller, type Connection, isExpired, type ProtocolHandler } from './connection.js'
 import { StockDocument, type StockProtocol, Y_FORM } from './stock-document.js'
+import type { StockToken } from './stock-token.js'
 import { frameMessage, frameUpdates } from './websocket-frame.js'
 
 const NO_PREFIX = new Uint8Array()
@@ -28,22 +32,29 @@ export interface YOptions {
   readonly caller: Promise<Caller>
   /** Wall clock in ms, against which a caller's right ends. */
   now(): number
+  readonly concern?: WriteConcern | undefined
+  readonly freshness?: Freshness | undefined
+  /** Of a client that opted in to session tokens. */
+  readonly token?: StockToken | undefined
 }
 
 export class YHandler implements ProtocolHandler, StockProtocol {
   private readonly connection: Connection
   private readonly now: () => number
+  private readonly token: StockToken | undefined
   private document: StockDocument | undefined
   private isOpen = false
   /** What arrives before the document is loaded. */
   private queue: Buffer[] = []
   private queuedBytes = 0
 
-  constructor({ connection, documents, audiences, document, caller, now }: YOptions) {
+  constructor(options: YOptions) {
+    const { connection, caller, now, token } = options
     this.connection = connection
     this.now = now
+    this.token = token
     caller.then(
-      (accepted) => this.accepted(accepted, document, documents, audiences),
+      (accepted) => this.accepted(accepted, options),
       (thrown) => this.denied(asCausewayError(thrown)),
     )
   }
@@ -66,6 +77,7 @@ export class YHandler implements ProtocolHandler, StockProtocol {
       if (waitedMs >= connection.limits.authenticationMs) connection.close(new CausewayError('protocol/timeout'))
     } else if (isExpired(document.caller, this.now())) connection.close(new CausewayError('access/expired'))
     else document.tick()
+    if (this.isOpen && this.token?.isDue(nowMs)) this.tellToken()
   }
 
   keepAliveFrame(): Buffer {
@@ -81,7 +93,7 @@ export class YHandler implements ProtocolHandler, StockProtocol {
     this.document?.end()
   }
 
-  private accepted(caller: Caller, name: string, documents: Documents, audiences: Audiences): void {
+  private accepted(caller: Caller, { document: name, documents, audiences, concern, freshness }: YOptions): void {
     const { connection } = this
     if (!connection.isOpen) return
     if (isExpired(caller, this.now())) {
@@ -101,6 +113,8 @@ export class YHandler implements ProtocolHandler, StockProtocol {
       form: Y_FORM,
       caller,
       strays: 0,
+      concern,
+      freshness,
     }
     this.document = new StockDocument(options)
     try {
@@ -119,6 +133,18 @@ export class YHandler implements ProtocolHandler, StockProtocol {
     const document = this.document!
     document.openQuestion()
     document.showPresent()
+    if (this.token === undefined) this.begin()
+    else {
+      this.token.admit().then(
+        () => this.begin(),
+        (thrown) => this.connection.failed(thrown),
+      )
+    }
+  }
+
+  /** Messages are handled from now on. */
+  private begin(): void {
+    if (!this.connection.isOpen) return
     this.isOpen = true
     const { queue } = this
     this.queue = []
@@ -151,12 +177,24 @@ export class YHandler implements ProtocolHandler, StockProtocol {
         document.query()
         break
       case 'denied':
+      case 'session':
       case 'unknown':
         break
     }
   }
 
-  acknowledged(): void {}
+  acknowledged(): void {
+    if (this.token !== undefined) this.tellToken()
+  }
+
+  shown(): void {
+    this.token?.shown()
+  }
+
+  private tellToken(): void {
+    const token = this.token!.next(this.connection.nowMs)
+    this.connection.send(frameMessage(NO_PREFIX, encodeYMessage({ type: 'session', token })))
+  }
 
   refused(_times: number, error: CausewayError): void {
     // A reader is not told, as the protocol has it: its edits stay its own.

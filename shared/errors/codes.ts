@@ -102,6 +102,14 @@ export const ERROR_CODES = {
     close: 4409,
     exit: 5,
   },
+  'cell/recovering': {
+    says: 'This replica lacks something that it once had, and serves no client until it is whole again.',
+    retry: 'elsewhere',
+    outcome: definite,
+    http: 503,
+    close: 1013,
+    exit: 3,
+  },
   'cell/starting': {
     says: 'This replica is still starting.',
     retry: 'later',

@@ -6,6 +6,7 @@
  *   1 awareness  varBytes of an awareness update                                            both ways
  *   2 auth       sub 0 and a reason: permission denied                                      server to client
  *   3 query      no body; answered with the known awareness states                          client to server
+ * 112 session    a varString: the client's session token, where it asked for one              server to client
  *
  * Bytes after the message are ignored, and so is an unknown type: both happen with honest clients.
  */
@@ -34,12 +35,15 @@ export type CommonMessage =
 export type YMessage =
   | CommonMessage
   | { readonly type: 'denied'; readonly reason: string }
+  /** To clients that opted in only: the token of their session as it is now. */
+  | { readonly type: 'session'; readonly token: string }
   | { readonly type: 'unknown'; readonly number: number }
 
 const MESSAGE_SYNC = 0
 const MESSAGE_AWARENESS = 1
 export const MESSAGE_AUTH = 2
 const MESSAGE_QUERY_AWARENESS = 3
+const MESSAGE_SESSION = 112
 
 const SYNC_TYPES = ['step1', 'step2', 'update'] as const
 const REASON_LIMIT_BYTES = 1024
@@ -102,7 +106,10 @@ export function decodeYMessage(reader: FrameReader): YMessage {
 
 export function encodeYMessage(message: Exclude<YMessage, { type: 'unknown' }>): Uint8Array {
   const encoder = createEncoder()
-  if (message.type === 'denied') {
+  if (message.type === 'session') {
+    writeVarUint(encoder, MESSAGE_SESSION)
+    writeVarString(encoder, message.token)
+  } else if (message.type === 'denied') {
     writeVarUint(encoder, MESSAGE_AUTH)
     writeVarUint(encoder, 0)
     writeVarString(encoder, message.reason)
