@@ -3,7 +3,7 @@
  * durable to subscribers. It holds no rule of its own about updates.
  */
 import { assert, unreachable } from '../../shared/base/assert.js'
-import type { Dot } from '../../shared/clock/dot.js'
+import { type Dot, formatDot } from '../../shared/clock/dot.js'
 import { hybridTimeToMs } from '../../shared/clock/hybrid-clock.js'
 import type { VersionVector } from '../../shared/clock/version-vector.js'
 import type { ErrorCodeName } from '../../shared/errors/codes.js'
@@ -30,6 +30,7 @@ import { type Committed, Committer } from './committer.js'
 import { Joins } from './joins.js'
 import type { Histogram, Metrics } from './metrics.js'
 import { type Entry, OpenDocuments } from './open-documents.js'
+import { settleContents } from './settle-contents.js'
 import { type HostSource, HostSubscription, type Lane, type SubscriptionHost } from './subscription.js'
 
 /** Deadline of an `onLoad` hook. */
@@ -40,6 +41,8 @@ const DISK_MS = 30_000
 
 /** Client ids that one user may come to own: each page that opens a document to write in announces one. */
 const ANNOUNCEMENTS = { perSecond: 2, burst: 2_000 }
+
+const NOTHING: ReadonlyMap<number, number> = new Map()
 
 /** How often a failed disk is probed for being writable again. */
 const PROBE_MS = 500
@@ -73,6 +76,7 @@ export interface DocumentCell extends Reach {
 export type HostFailure =
   | 'document/compaction-failed'
   | 'document/content-check-failed'
+  | 'document/contested'
   | 'document/load-failed'
   | 'document/owners-unknown'
   | 'document/unfit'
@@ -142,6 +146,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
         assert(document, 'a loaded document is open')
         return document
       },
+      settle: (name) => settleContents({ log, workers }, name),
       seed: (name) => this.seed(name),
       isQuiet: (document) => replica.isQuiet(document),
       onUnload: (document) => this.step({ type: 'document-unloaded', document: document.name }),
@@ -458,6 +463,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
         this.onFailure('document/unfit', effect.error)
         break
       case 'overlaps-delivered':
+        this.compareDelivered(effect).catch((error: unknown) => this.workFailed('document/content-check-failed', error))
         break
       case 'owners-differ':
         this.rereadOwners(effect.document)
@@ -541,6 +547,26 @@ export class DocumentHost implements Documents, SubscriptionHost {
       verdict = asCausewayError(error)
     }
     this.step({ type: 'content-compared', document: document.name, lane, check, verdict, nowMs: this.now() })
+  }
+
+  /**
+   * Another replica's op carries ids that are here already. That is usual when a client hops; where it carries other
+   * content under them, the document is settled in the log, by its next load. Whoever has it open may have been shown
+   * what does not hold, and cannot be told otherwise: only what is loaded anew is right.
+   */
+  private async compareDelivered(
+    effect: Extract<ReplicaEffect<HostSource>, { type: 'overlaps-delivered' }>,
+  ): Promise<void> {
+    const { document, update, overlaps, dot } = effect
+    const content = { snapshot: undefined, tail: document.acceptedContent }
+    const agrees = await this.waiting('content-check', () => this.workers.agrees(content, update, overlaps, NOTHING))
+    if (agrees) return
+    const error = new CausewayError('document/equivocation', { document: document.name, dot: formatDot(dot) })
+    this.onFailure('document/contested', error)
+    await this.committer.settled()
+    const entry = this.open.get(document.name)
+    if (entry?.document !== document) return
+    for (const subscription of [...entry.subscriptions]) subscription.end(error)
   }
 
   /** Work that a stop cuts short has not failed: what it would have made is not there yet, and nothing is lost. */

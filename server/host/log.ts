@@ -9,6 +9,7 @@ const LOG_EVENTS = {
   'access/open': 'Access is open: whoever reaches this machine from itself may do everything.',
   'document/compaction-failed': 'A document could not be compacted; its snapshot and tail stay as they are.',
   'document/content-check-failed': 'A comparison of content failed; the update was refused.',
+  'document/contested': 'Two replicas accepted different content under the same ids; the earlier one holds.',
   'document/load-failed': 'A document could not be loaded.',
   'document/owners-unknown': 'Whose a client id is could not be read again.',
   'document/unfit': "Another replica's edit does not fit into a document: it was stored, and is not shown here.",

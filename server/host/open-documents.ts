@@ -30,6 +30,8 @@ export interface OpenDocumentsOptions {
   readonly onNotLoaded: (name: string) => void
   /** Makes a loaded document known to the replica. */
   readonly onLoaded: (loaded: LoadedDocument) => OpenDocument
+  /** Content that two replicas gave to the same ids: which one holds is settled in the log, and it is read anew. */
+  readonly settle: (name: string) => Promise<Opening>
   /** First content of a document that was never written. Rejects to refuse the load. */
   readonly seed: (name: string) => Promise<void>
   readonly isQuiet: (document: OpenDocument) => boolean
@@ -133,7 +135,7 @@ export class OpenDocuments {
     const { name } = entry
     try {
       const { stored, owned } = await this.options.load(name)
-      const loaded = stored === undefined ? emptyDocument(name, owned) : await fromStored(stored, owned)
+      const loaded = stored === undefined ? emptyDocument(name, owned) : await this.fromStored(stored, owned)
       entry.document = this.options.onLoaded(loaded)
       if (stored === undefined) await this.options.seed(name)
       return entry.document
@@ -144,6 +146,15 @@ export class OpenDocuments {
       if (error instanceof CausewayError && error.code !== 'internal/failure') throw error
       throw new CausewayError('document/unavailable', { document: name }, { cause: error })
     }
+  }
+
+  private async fromStored(stored: StoredDocument, owned: readonly StoredOwner[]): Promise<LoadedDocument> {
+    const { loaded, overlaps } = await readStored(stored, owned)
+    if (!overlaps) return loaded
+    const settled = await this.options.settle(stored.name)
+    assert(settled.stored, 'a settled document is stored')
+    const { loaded: anew } = await readStored(settled.stored, settled.owned)
+    return anew
   }
 
   private close(entry: Entry): void {
@@ -169,7 +180,11 @@ function emptyDocument(name: string, owned: readonly StoredOwner[]): LoadedDocum
 /** Updates parsed before other work gets a turn. */
 const PARSE_SLICE = 1_000
 
-async function fromStored(stored: StoredDocument, owned: readonly StoredOwner[]): Promise<LoadedDocument> {
+async function readStored(
+  stored: StoredDocument,
+  owned: readonly StoredOwner[],
+): Promise<{ readonly loaded: LoadedDocument; readonly overlaps: boolean }> {
+  let overlaps = false
   const { name, generation, snapshot, clock } = stored
   const known = snapshot ? KnownState.decode(snapshot.known) : new KnownState()
   for (const [index, { position, update }] of stored.tail.entries()) {
@@ -177,9 +192,11 @@ async function fromStored(stored: StoredDocument, owned: readonly StoredOwner[])
     const checked = checkUpdate(parseUpdate(update, STORED_UPDATE_LIMITS), known, 'update', STORED_UPDATE_LIMITS)
     // What deletes may say nothing new here: a compaction knows that what lies in a deleted type is deleted with it.
     if (checked.type === 'gap') throw new CausewayError('document/unavailable', { document: name, position })
+    overlaps ||= checked.overlaps.length > 0
     known.add(checked)
   }
   assert(snapshot !== undefined || stored.tail.length > 0, 'a stored document holds something')
   const tail = stored.tail.map(({ position, dot, update }) => ({ position, dot, update }))
-  return { name, generation, known, snapshot: snapshot?.update, tail, position: stored.position, clock, owned }
+  const { position } = stored
+  return { loaded: { name, generation, known, snapshot: snapshot?.update, tail, position, clock, owned }, overlaps }
 }

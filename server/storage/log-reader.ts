@@ -84,7 +84,7 @@ export class LogReader {
       const quarantined = this.selectQuarantine.get(row.id)
       if (quarantined !== undefined)
         throw new CausewayError('document/unavailable', { document: name, reason: quarantined })
-      return options.upTo === undefined ? this.loadNow(row) : this.loadThen(row, options.upTo)
+      return options.upTo === undefined ? this.loadNow(row, options.fromBase) : this.loadThen(row, options.upTo)
     })
   }
 
@@ -155,9 +155,9 @@ export class LogReader {
     }
   }
 
-  private loadNow(row: DocumentRow): StoredDocument {
-    const { position } = this.log()
-    const head = this.selectSnapshot.get(row.id, 'head')
+  private loadNow(row: DocumentRow, fromBase = false): StoredDocument {
+    const { position, floor } = this.log()
+    const head = fromBase ? this.oldestOf(row, floor) : this.selectSnapshot.get(row.id, 'head')
     const snapshot = head && readSnapshot(head)
     const tail: TailUpdate[] = []
     const digest = new Uint8Array(head?.digest ?? new Uint8Array(row.digest.length))
@@ -173,6 +173,12 @@ export class LogReader {
       throw new DamageError('the ops found are not those that were counted', row.last)
     }
     return assemble(row, snapshot, tail, position)
+  }
+
+  /** Where the kept history of a document begins; undefined where that is its first op. */
+  private oldestOf(row: DocumentRow, floor: number): SnapshotRow | undefined {
+    if (row.first > floor) return undefined
+    return this.selectSnapshot.get(row.id, 'base') ?? this.selectSnapshot.get(row.id, 'head')
   }
 
   private loadThen(row: DocumentRow, upTo: number): StoredDocument | undefined {

@@ -67,6 +67,8 @@ export interface Opening {
 export interface LoadOptions {
   /** As of this position of the log, from the kept history, instead of now. `clock` and `digest` are still today's. */
   readonly upTo?: number
+  /** With the history that is kept: from the base snapshot, or from the first op, where the log reaches there. */
+  readonly fromBase?: boolean
 }
 
 /** One row of a listing. */
