@@ -8,9 +8,35 @@ import type { DocumentWorkers } from '../document/pool.js'
 import type { Subscriber } from '../replica/documents.js'
 import { Replica, type ReplicaEffect, type ReplicaInput, type ReplicaLimits } from '../replica/replica.js'
 import type { CommitFigures, Log } from '../storage/log.js'
-import { type DocumentHooks, DocumentHost } from './document-host.js'
+import { type DocumentCell, type DocumentHooks, DocumentHost } from './document-host.js'
 import { Metrics } from './metrics.js'
 import type { HostSource } from './subscription.js'
+
+/** A cell of one member: what is on its disk is on all. */
+class FakeCell implements DocumentCell {
+  size = 1
+  durable = EMPTY_VECTOR
+  refusal: CausewayError | undefined
+  /** Own seqs that a majority has. */
+  majority = Number.POSITIVE_INFINITY
+  isWaiting = false
+
+  reachedSeq(): number {
+    return this.majority
+  }
+
+  isReached(): boolean {
+    return this.majority === Number.POSITIVE_INFINITY
+  }
+
+  committed(): void {}
+  commitFailed(): void {}
+  writableAgain(): void {}
+
+  waiting(isWaiting: boolean): void {
+    this.isWaiting = isWaiting
+  }
+}
 
 /** A host over a log that stores nothing, and fails as long as it is told to. */
 class World {
@@ -32,6 +58,7 @@ class World {
     },
   } as unknown as Log & { -readonly [Key in keyof Log]: Log[Key] }
   readonly host: DocumentHost
+  readonly cell = new FakeCell()
   private position = 0
 
   /** What compactions fail with. */
@@ -55,6 +82,7 @@ class World {
         limits,
       }),
       log: this.log,
+      cell: this.cell,
       workers: { compact: () => Promise.reject(this.compactionError) } as unknown as DocumentWorkers,
       hooks,
       metrics: this.metrics,
@@ -93,7 +121,7 @@ function quiet(): Subscriber & { readonly isAttached: Promise<void> } {
   const isAttached = new Promise<void>((resolve) => {
     attached = resolve
   })
-  return { isAttached, attached, deliver() {}, acknowledge() {}, refuse() {}, resync() {}, closed() {} }
+  return { isAttached, attached, deliver() {}, stored() {}, acknowledge() {}, refuse() {}, resync() {}, closed() {} }
 }
 
 describe('a full disk', () => {
@@ -115,6 +143,68 @@ describe('a full disk', () => {
     await world.probe()
     expect(world.host.isWritable).toBe(true)
     expect(world.resynced).toBe(1)
+  })
+})
+
+describe('[DU2] in a cell of several', () => {
+  async function typists(concern?: 'local') {
+    const world = new World()
+    world.cell.size = 3
+    world.cell.majority = 0
+    const told: string[] = []
+    const record = (name: string): Subscriber & { readonly isAttached: Promise<void> } => ({
+      ...quiet(),
+      ...(concern && { concern }),
+      deliver: ({ updates }) => void told.push(`${name} sees ${updates.length}`),
+      stored: (request) => void told.push(`${name} stored ${request}`),
+      acknowledge: (request, { echo }) => void told.push(`${name} saved ${request} ${echo ? 'echoed' : 'silent'}`),
+    })
+    const [typist, reader] = [record('typist'), record('reader')]
+    const subscriptions = [typist, reader].map((each) => world.host.subscribe('d', each))
+    await Promise.all([typist.isAttached, reader.isAttached])
+    return { world, told, typist: subscriptions[0]! }
+  }
+
+  test('an edit is shown to others when it is on disk here, and to its author when a majority has it', async () => {
+    const { world, told, typist } = await typists()
+    typist.update(1, updateOf('a'), 'update')
+    await world.host.settled()
+    expect(told).toEqual(['reader sees 1', 'typist stored 1'])
+    expect(world.cell.isWaiting).toBe(true)
+    world.host.advanced()
+    expect(told).toHaveLength(2)
+    world.cell.majority = 2
+    world.host.advanced()
+    expect(told.at(-1)).toBe('typist saved 1 echoed')
+    expect(world.cell.isWaiting).toBe(false)
+  })
+
+  test('where its author wants no more than this disk, nothing is withheld', async () => {
+    const { world, told, typist } = await typists('local')
+    typist.update(1, updateOf('a'), 'update')
+    await world.host.settled()
+    expect(told).toEqual(['typist sees 1', 'reader sees 1', 'typist saved 1 silent'])
+  })
+
+  test('what was known waits for what was shown when it came', async () => {
+    const { world, told, typist } = await typists()
+    typist.update(1, updateOf('a'), 'update')
+    await world.host.settled()
+    typist.update(2, Uint8Array.of(0, 0), 'update')
+    expect(told.at(-1)).toBe('typist stored 2')
+    world.cell.majority = Number.POSITIVE_INFINITY
+    world.host.advanced()
+    expect(told.slice(-2)).toEqual(['typist saved 1 echoed', 'typist saved 2 echoed'])
+  })
+
+  test('a replica that may not serve takes nothing, and says why', async () => {
+    const { world, typist } = await typists()
+    world.cell.refusal = new CausewayError('cell/recovering')
+    expect(() => world.host.subscribe('d', quiet())).toThrow(world.cell.refusal)
+    await expect(world.host.read('d')).rejects.toThrow(world.cell.refusal)
+    typist.update(1, updateOf('a'), 'update')
+    await world.host.settled()
+    expect(world.effects).toEqual([])
   })
 })
 

@@ -125,8 +125,10 @@ export class HostSubscription implements Subscription, Lane {
   /** `own`: the numbers of its own requests among the batch's updates, by index, where they are to be withheld. */
   deliver(batch: DeliveredBatch, own?: ReadonlyMap<number, number>): void {
     if (this.state !== 'attached') return
+    const shown = own ? this.withoutOwn(batch, own) : batch
+    if (shown.updates.length === 0) return
     try {
-      this.subscriber.deliver(own ? this.withoutOwn(batch, own) : batch)
+      this.subscriber.deliver(shown)
     } catch (error) {
       this.failed(error)
     }

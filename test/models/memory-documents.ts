@@ -173,7 +173,7 @@ export class MemoryDocuments implements Documents {
   async submit(parts: readonly { readonly document: string; readonly update: Uint8Array }[]): Promise<Submitted> {
     for (const { document, update } of parts) this.accept(this.keep(document), update, () => {})
     this.commit()
-    return { dot: undefined, acknowledged: 'local', replicas: 1, clock: EMPTY_VECTOR }
+    return { dot: undefined, seen: EMPTY_VECTOR, clock: EMPTY_VECTOR }
   }
 
   async read(name: string): Promise<DocumentBytes> {
