@@ -116,6 +116,10 @@ export class CellHost implements DocumentCell {
     this.step({ type: 'start', nowMs: this.options.now() })
   }
 
+  get name(): string {
+    return this.options.name
+  }
+
   // --- for documents --------------------------------------------------------------------------------------------
 
   get size(): number {
@@ -164,6 +168,7 @@ export class CellHost implements DocumentCell {
 
   /** Whether requests wait for other replicas. */
   sessionsWait(isWaiting: boolean): void {
+    if (this.waitsOfSessions === isWaiting) return
     this.waitsOfSessions = isWaiting
     this.tellUrgency()
   }
@@ -263,6 +268,11 @@ export class CellHost implements DocumentCell {
 
   disconnected(peer: string): void {
     this.step({ type: 'disconnected', peer, nowMs: this.options.now() })
+  }
+
+  /** What the log may be pruned to: see `Member.pruneCeiling`. */
+  pruneCeiling(maxLagMs: number): VersionVector {
+    return this.member.pruneCeiling(maxLagMs)
   }
 
   pruned(floor: VersionVector): void {

@@ -16,7 +16,7 @@ import {
   type DeliveredOp,
   type Head,
 } from '../../shared/causal/delivery.js'
-import { MajorityCut, majorityOf, type WriteConcern } from '../../shared/causal/majority-cut.js'
+import { heldByCount, MajorityCut, majorityOf, type WriteConcern } from '../../shared/causal/majority-cut.js'
 import type { CellIdentity } from '../../shared/clock/cell.js'
 import { type Dot, formatDot, makeOrigin, type OriginId } from '../../shared/clock/dot.js'
 import type { Lineages } from '../../shared/clock/lineages.js'
@@ -368,6 +368,20 @@ export class Member {
       if (isOpen && relation === 'same') most = this.lineages.merge(most, vector)
     }
     return most
+  }
+
+  /**
+   * No op above this may leave the log: what is under U and what every linked peer has, except of one that lags by more
+   * than the log is meant to keep: it takes the whole state.
+   */
+  pruneCeiling(maxLagMs: number): VersionVector {
+    const cuts = [this.majorityDurable]
+    const known = this.peersDurable
+    for (const { isOpen, relation, vector } of this.peers.values()) {
+      const isLinked = isOpen && relation === 'same'
+      if (isLinked && this.lag.of(vector, known, this.nowMs).ms <= maxLagMs) cuts.push(vector)
+    }
+    return heldByCount(cuts, cuts.length, this.lineages)
   }
 
   /** The number for the next `probe`. */
