@@ -1,5 +1,5 @@
 /**
- * What replicas say to each other, over one WebSocket per pair:
+ * What replicas say to each other, over one WebSocket per pair, once they know whom they speak to (`peer-greeting.ts`):
  *
  *   both     hello, then checks (cell, versions, chain heads), then ready; nothing else before both are ready
  *   either   ops (its own as they become durable), durable, relay, pull → ops*, pulled
