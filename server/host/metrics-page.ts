@@ -61,6 +61,12 @@ function familiesOf(metrics: Metrics): readonly Family[] {
     tasks('causeway_worker_tasks_failed_total', 'Tasks among them that failed.', metrics, ({ failed }) => failed),
     tasks('causeway_worker_wait_seconds_total', 'Time that tasks waited.', metrics, ({ waitMs }) => waitMs / 1000),
     tasks('causeway_worker_run_seconds_total', 'Time that tasks ran.', metrics, ({ runMs }) => runMs / 1000),
+    gauge('causeway_peers_linked', 'Peers that are linked.', () => metrics.peers.links),
+    numbers('causeway_peer_events_total', 'What links to peers met.', 'counter', 'event', metrics.peers.events),
+    numbers('causeway_peer_messages_sent_total', 'To peers.', 'counter', 'type', metrics.peers.messagesSent),
+    numbers('causeway_peer_messages_received_total', 'From peers.', 'counter', 'type', metrics.peers.messagesReceived),
+    numbers('causeway_peer_sent_bytes_total', 'To peers.', 'counter', 'type', metrics.peers.bytesSent),
+    numbers('causeway_peer_received_bytes_total', 'From peers.', 'counter', 'type', metrics.peers.bytesReceived),
     histograms('causeway_http_request_seconds', 'HTTP requests, by status.', 'status', metrics.httpSeconds),
   ]
 }

@@ -4,7 +4,10 @@
  * has it.
  */
 import { ERROR_CODES, type ErrorCodeName } from '../../shared/errors/codes.js'
+import type { PeerMessage } from '../../shared/protocol/peer.js'
+import { PEER_MESSAGE_TYPES } from '../../shared/protocol/peer-codec.js'
 import { TRANSPORT_EVENTS, type TransportEvent } from '../transport/observer.js'
+import { PEER_EVENTS, type PeerEvent, type PeerMetrics } from '../transport/peer-observer.js'
 
 /** What an update passes through, in order. */
 const INGEST_STAGES = ['check', 'queue', 'commit', 'deliver'] as const
@@ -66,6 +69,7 @@ export class Metrics {
   workerTasks: () => Readonly<Record<string, WorkerTaskTotals>> = () => ({})
   /** What connections met, by event. */
   readonly transportEvents: Record<TransportEvent, number> = byName(TRANSPORT_EVENTS, () => 0)
+  readonly peers = new PeerNumbers()
 
   refused(code: ErrorCodeName): void {
     this.refusals[code] += 1
@@ -77,6 +81,35 @@ export class Metrics {
 
   answered(status: number, seconds: number): void {
     this.httpSeconds[`${Math.floor(status / 100)}xx` as HttpStatusClass]?.observe(seconds)
+  }
+}
+
+/** What goes between replicas. */
+class PeerNumbers implements PeerMetrics {
+  /** Linked now. */
+  links = 0
+  readonly events: Record<PeerEvent, number> = byName(PEER_EVENTS, () => 0)
+  readonly messagesSent = byName(PEER_MESSAGE_TYPES, () => 0)
+  readonly messagesReceived = byName(PEER_MESSAGE_TYPES, () => 0)
+  readonly bytesSent = byName(PEER_MESSAGE_TYPES, () => 0)
+  readonly bytesReceived = byName(PEER_MESSAGE_TYPES, () => 0)
+
+  linked(count: number): void {
+    this.links = count
+  }
+
+  count(event: PeerEvent): void {
+    this.events[event] += 1
+  }
+
+  sent(type: PeerMessage['type'], bytes: number): void {
+    this.messagesSent[type] += 1
+    this.bytesSent[type] += bytes
+  }
+
+  received(type: PeerMessage['type'], bytes: number): void {
+    this.messagesReceived[type] += 1
+    this.bytesReceived[type] += bytes
   }
 }
 

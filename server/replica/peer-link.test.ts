@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { CellId } from '../../shared/clock/cell.js'
 import { Lineages } from '../../shared/clock/lineages.js'
-import { flowCost, type PeerMessage } from '../../shared/protocol/peer.js'
+import { flowCost, PEER_LIMITS, type PeerMessage } from '../../shared/protocol/peer.js'
 import { dotOf, opOf, originOf, showVector, textChain, vectorOf } from '../../test/support/causal-text.js'
 import { TextCell } from '../../test/support/text-cell.js'
 import { DEFAULT_LINK_LIMITS, type LinkEffect, type LinkInput, type OwnFacts, PeerLink } from './peer-link.js'
@@ -320,6 +320,16 @@ describe('one link', () => {
       { code: 'protocol/version-unsupported', older: 'a', ours: '1-1', theirs: '2-3' },
     ],
     ['ops before hello', edit(6), { code: 'protocol/bad-message', reason: 'unexpected ops' }],
+    [
+      'something told before hello',
+      { type: 'tell', topic: 'presence', document: 'a', payload: new Uint8Array(0) },
+      { code: 'protocol/bad-message', reason: 'unexpected tell' },
+    ],
+    [
+      'a question before hello',
+      { type: 'ask', ask: 1, subject: 'status', question: new Uint8Array(0) },
+      { code: 'protocol/bad-message', reason: 'unexpected ask' },
+    ],
     ['ready before hello', { type: 'ready' }, { code: 'protocol/bad-message', reason: 'unexpected ready' }],
   ])('%s is refused', (_, message, error) => {
     const link = make()
@@ -333,6 +343,7 @@ describe('one link', () => {
     ['a second ready', { type: 'ready' }],
     ['more credit than there is', { type: 'credit', amount: 1 }],
     ['a state that nobody asked for', { type: 'state-begin', transfer: 1, cut: vectorOf('a1:1') }],
+    ['an answer that nobody asked for', { type: 'answer', ask: 1, answer: new Uint8Array(0) }],
   ])('%s ends the link alone', (_, message) => {
     const effects = open().step(received(message))
     expect(types(effects)).toEqual(['send refuse', 'close'])
@@ -428,6 +439,67 @@ describe('one link', () => {
       { type: 'opened' },
       { type: 'send', message: { type: 'durable', vector: vectorOf('a1:5 b2:5') } },
     ])
+  })
+
+  describe('talk of other parts', () => {
+    const BYTES = Uint8Array.of(1)
+    const ask = (number: number) => ({ type: 'ask', ask: number, subject: 'status', question: BYTES }) as const
+    const answer = (number: number) => ({ type: 'answer', ask: number, answer: BYTES }) as const
+    const tell = { type: 'tell', topic: 'presence', document: 'notes', payload: BYTES } as const
+
+    test('passes an open link both ways, and costs no credit', () => {
+      const link = open()
+      expect(link.step(received(tell))).toEqual([{ ...tell, type: 'told' }])
+      expect(link.step(received(ask(4)))).toEqual([{ ...ask(4), type: 'asked' }])
+      expect(link.step(answer(4))).toEqual([{ type: 'send', message: answer(4) }])
+      expect(link.step(tell)).toEqual([{ type: 'send', message: tell }])
+      expect(link.step(ask(9))).toEqual([{ type: 'send', message: ask(9) }])
+      expect(link.step(received(answer(9)))).toEqual([{ ...answer(9), type: 'answered' }])
+      expect([tell, ask(1), answer(1)].map(flowCost)).toEqual([0, 0, 0])
+      expect(link.step({ type: 'tick', nowMs: 1 })).toEqual([])
+    })
+
+    test('is dropped where the link is not open', () => {
+      const link = make()
+      expect([...link.step(tell), ...link.step(ask(1)), ...link.step(answer(1))]).toEqual([])
+      link.step(connected())
+      expect([...link.step(tell), ...link.step(ask(1)), ...link.step(answer(1))]).toEqual([])
+    })
+
+    test('more questions at a time than a peer may have are answered with a code at once', () => {
+      const link = open()
+      for (let number = 1; number <= PEER_LIMITS.asks; number++) {
+        expect(types(link.step(received(ask(number))))).toEqual(['asked'])
+      }
+      expect(link.step(received(ask(99)))).toMatchObject([
+        { type: 'send', message: { type: 'answer', ask: 99, code: 'access/too-many-requests' } },
+      ])
+      link.step(answer(3))
+      expect(types(link.step(received(ask(99))))).toEqual(['asked'])
+    })
+
+    test('a number in use, and an answer given twice, end the link alone', () => {
+      const link = open()
+      link.step(received(ask(1)))
+      expect(errorOf(link.step(received(ask(1))))).toMatchObject({ reason: 'unexpected ask' })
+      const other = open()
+      other.step(ask(1))
+      other.step(received(answer(1)))
+      expect(errorOf(other.step(received(answer(1))))).toMatchObject({ reason: 'unexpected answer' })
+    })
+
+    test('an answer does not reach a later connection, and no question outlives its own', () => {
+      const link = open()
+      link.step(received(ask(1)))
+      link.step(ask(2))
+      link.step({ type: 'disconnected' })
+      link.step(connected())
+      link.step(received(helloOf()))
+      link.step({ type: 'chains-read', chains: [CHAIN, CHAIN] })
+      link.step(received({ type: 'ready' }))
+      expect(link.step(answer(1))).toEqual([])
+      expect(errorOf(link.step(received(answer(2))))).toMatchObject({ reason: 'unexpected answer' })
+    })
   })
 
   describe('durable vectors', () => {

@@ -36,6 +36,9 @@ export type OwnFacts = Omit<Hello, 'type' | 'oldest' | 'newest' | 'window'>
 /** How the peer's cell stands to ours; `unborn` where one side belongs to none yet. */
 export type Relation = 'same' | 'older' | 'newer' | 'unborn'
 
+/** What is said outside the exchange of ops; it costs no credit. */
+export type TalkMessage = Extract<PeerMessage, { type: 'tell' | 'ask' | 'answer' }>
+
 export type LinkInput =
   /** `position`: end of the log. */
   | { readonly type: 'connected'; readonly facts: OwnFacts; readonly position: number; readonly nowMs: number }
@@ -64,6 +67,8 @@ export type LinkInput =
   | { readonly type: 'take-state' }
   | { readonly type: 'abandon-state' }
   | { readonly type: 'offer-birth'; readonly message: Extract<PeerMessage, { type: 'birth' }> }
+  /** What other parts of the replica say, as it goes out. Dropped where the link is not open. */
+  | TalkMessage
   | { readonly type: 'cut-opened'; readonly transfer: number; readonly cut: VersionVector | undefined }
   | {
       readonly type: 'chunk-read'
@@ -74,6 +79,17 @@ export type LinkInput =
     }
   | { readonly type: 'chunk-stored'; readonly index: number; readonly receipt: Receipt }
   | { readonly type: 'tick'; readonly nowMs: number }
+
+/** The peer tells something about a document. */
+export type Told = As<'told', 'tell'>
+/** The peer asks; answered by the input `answer` with the same number, while the connection lasts. */
+export type Asked = As<'asked', 'ask'>
+/** The peer answers what it was asked on this connection. */
+export type Answered = As<'answered', 'answer'>
+type As<Type extends string, From extends TalkMessage['type']> = { readonly type: Type } & Omit<
+  Extract<TalkMessage, { type: From }>,
+  'type'
+>
 
 export type LinkEffect =
   | StreamEffect
@@ -96,6 +112,9 @@ export type LinkEffect =
   | { readonly type: 'runs'; readonly runs: readonly Run[]; readonly receipt: Receipt }
   | { readonly type: 'pulled'; readonly pull: number; readonly outcome: 'complete' | 'pruned' | 'busy' }
   | { readonly type: 'birth'; readonly message: Extract<PeerMessage, { type: 'birth' }> }
+  | Told
+  | Asked
+  | Answered
   /** The peer ends the link and says why. */
   | { readonly type: 'refused'; readonly code: string; readonly details: string }
   /** End the connection; `error` where it is to be told to an operator. */
@@ -152,6 +171,9 @@ export class PeerLink {
   private isPeerUrgent = false
   private unsettled = 0
   private unreturned = 0
+  /** Numbers of questions without an answer: the peer's, and ours. */
+  private readonly theirAsks = new Set<number>()
+  private readonly ourAsks = new Set<number>()
 
   constructor(options: {
     peer: string
@@ -242,6 +264,17 @@ export class PeerLink {
       case 'offer-birth':
         this.sendIfOpen(input.message, effects)
         break
+      case 'tell':
+        this.sendIfOpen(input, effects)
+        break
+      case 'ask':
+        if (this.isOpen) this.ourAsks.add(input.ask)
+        this.sendIfOpen(input, effects)
+        break
+      case 'answer':
+        // Of a connection that has ended: the same number may mean another question now, or none.
+        if (this.theirAsks.delete(input.ask)) this.sendIfOpen(input, effects)
+        break
       case 'cut-opened':
         this.donor.cutOpened(input.transfer, input.cut, effects)
         break
@@ -287,6 +320,8 @@ export class PeerLink {
     this.asked = []
     this.unsettled = 0
     this.unreturned = 0
+    this.theirAsks.clear()
+    this.ourAsks.clear()
     this.credit.amount = 0
     this.stream.close()
     this.donor.disconnected()
@@ -426,9 +461,31 @@ export class PeerLink {
       case 'birth':
         effects.push({ type: 'birth', message })
         break
+      case 'tell':
+        effects.push({ ...message, type: 'told' })
+        break
+      case 'ask':
+        this.receiveAsk(message, effects)
+        break
+      case 'answer':
+        if (!this.ourAsks.delete(message.ask)) throw unexpected('answer')
+        effects.push({ ...message, type: 'answered' })
+        break
       default:
         unreachable(message)
     }
+  }
+
+  private receiveAsk(message: Extract<PeerMessage, { type: 'ask' }>, effects: LinkEffect[]): void {
+    const { ask } = message
+    if (this.theirAsks.has(ask)) throw unexpected('ask')
+    if (this.theirAsks.size >= PEER_LIMITS.asks) {
+      const code = 'access/too-many-requests'
+      effects.push({ type: 'send', message: { type: 'answer', ask, code, answer: new Uint8Array(0) } })
+      return
+    }
+    this.theirAsks.add(ask)
+    effects.push({ ...message, type: 'asked' })
   }
 
   private receiveOps(message: Extract<PeerMessage, { type: 'ops' }>, effects: LinkEffect[]): void {

@@ -86,6 +86,14 @@ export const ERROR_CODES = {
     close: 1012,
     exit: 3,
   },
+  'cell/duplicate-name': {
+    says: 'Another replica of this name is linked already.',
+    retry: 'later',
+    outcome: definite,
+    http: 409,
+    close: 4509,
+    exit: 2,
+  },
   'cell/foreign': {
     says: 'The other replica belongs to another cell.',
     retry: 'never',
@@ -124,6 +132,14 @@ export const ERROR_CODES = {
     outcome: definite,
     http: 503,
     close: 4503,
+    exit: 3,
+  },
+  'cell/unreachable': {
+    says: 'The other replica cannot be reached, or does not answer in time.',
+    retry: 'later',
+    outcome: indefinite,
+    http: 503,
+    close: 1013,
     exit: 3,
   },
   'config/invalid': {

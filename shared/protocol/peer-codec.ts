@@ -7,6 +7,7 @@ import { assert } from '../base/assert.js'
 import { type CellIdentity, readCell, writeCell } from '../clock/cell.js'
 import { incarnationOf, makeOrigin, type OriginId, REPLICA_NAME, replicaNameOf } from '../clock/dot.js'
 import { bytesOfHex, hexOf, readVector, writeVector } from '../clock/version-vector.js'
+import { DOCUMENT_NAME_LIMIT_BYTES, isDocumentName } from './document-name.js'
 import { badMessage, FrameReader } from './frame-reader.js'
 import type { Op } from './op.js'
 import { decodeLinkBatch, encodeLinkBatch } from './op-codec.js'
@@ -39,13 +40,20 @@ const NUMBERS = {
   'state-refused': 13,
   birth: 14,
   refuse: 15,
+  tell: 16,
+  ask: 17,
+  answer: 18,
 } as const satisfies Record<PeerMessage['type'], number>
 
-const TYPES = Object.keys(NUMBERS) as PeerMessage['type'][]
+/** Every message, by its number. */
+export const PEER_MESSAGE_TYPES = Object.keys(NUMBERS) as PeerMessage['type'][]
 
+const TOPICS = ['presence', 'stateless'] as const
+const SUBJECTS = ['convergence', 'status'] as const
 const OUTCOMES = ['complete', 'pruned', 'busy'] as const
 const CHAIN_BYTES = 16
 const INCARNATION_BYTES = 8
+const CODE_BYTES = 64
 const URGENT = 1
 /** The origins that the sender numbered so far are forgotten. */
 const NUMBERS_ANEW = 2
@@ -121,6 +129,25 @@ export class PeerEncoder {
         out.text(message.code)
         out.text(message.details)
         break
+      case 'tell':
+        assert(message.payload.length <= PEER_LIMITS.tellBytes, 'too much to tell')
+        out.byte(TOPICS.indexOf(message.topic))
+        out.text(message.document)
+        out.raw(message.payload)
+        break
+      case 'ask':
+        assert(message.question.length <= PEER_LIMITS.askBytes, 'question too large')
+        out.varUint(message.ask)
+        out.byte(SUBJECTS.indexOf(message.subject))
+        out.raw(message.question)
+        break
+      case 'answer':
+        assert(message.answer.length <= PEER_LIMITS.answerBytes, 'answer too large')
+        out.varUint(message.ask)
+        out.byte(message.code === undefined ? 0 : 1)
+        if (message.code !== undefined) out.text(message.code)
+        out.raw(message.answer)
+        break
     }
     return out.take()
   }
@@ -152,11 +179,11 @@ export class PeerEncoder {
 export class PeerDecoder {
   private origins: OriginId[] = []
 
-  /** Updates and chunks are views of `frame`. Throws `protocol/bad-message`; the decoder is of no use afterwards. */
+  /** Updates, chunks, payloads, questions and answers are views of `frame`. Throws `protocol/bad-message`; the decoder is of no use afterwards. */
   decode(frame: Uint8Array): PeerMessage {
     if (frame.length > PEER_LIMITS.messageBytes) throw badMessage('message too large')
     const from = new FrameReader(frame)
-    const type = TYPES[from.varUint()]
+    const type = PEER_MESSAGE_TYPES[from.varUint()]
     if (type === undefined) throw badMessage('unknown message')
     const message = this.read(from, type)
     if (from.remaining > 0) throw badMessage('trailing bytes')
@@ -200,8 +227,7 @@ export class PeerDecoder {
         const transfer = readId(from)
         const index = from.varUint()
         const isLast = readFlag(from)
-        if (from.remaining > PEER_LIMITS.chunkBytes) throw badMessage('chunk too large')
-        return { type, transfer, index, isLast, bytes: from.raw(from.remaining) }
+        return { type, transfer, index, isLast, bytes: readRest(from, PEER_LIMITS.chunkBytes, 'chunk too large') }
       }
       case 'state-taken':
         return { type, transfer: readId(from) }
@@ -210,7 +236,23 @@ export class PeerDecoder {
         return { type, isBorn, identity: readCell(from) }
       }
       case 'refuse':
-        return { type, code: from.varString(64), details: from.varString(PEER_LIMITS.refusalBytes) }
+        return { type, code: from.varString(CODE_BYTES), details: from.varString(PEER_LIMITS.refusalBytes) }
+      case 'tell': {
+        const topic = readChoice(from, TOPICS)
+        const document = from.varString(DOCUMENT_NAME_LIMIT_BYTES)
+        if (!isDocumentName(document)) throw badMessage('no document name')
+        return { type, topic, document, payload: readRest(from, PEER_LIMITS.tellBytes, 'too much told') }
+      }
+      case 'ask': {
+        const ask = readId(from)
+        const subject = readChoice(from, SUBJECTS)
+        return { type, ask, subject, question: readRest(from, PEER_LIMITS.askBytes, 'question too large') }
+      }
+      case 'answer': {
+        const ask = readId(from)
+        const refusal = readFlag(from) ? { code: from.varString(CODE_BYTES) } : {}
+        return { type, ask, ...refusal, answer: readRest(from, PEER_LIMITS.answerBytes, 'answer too large') }
+      }
     }
   }
 
@@ -327,6 +369,12 @@ function readCount(from: FrameReader, limit: number): number {
   const count = from.varUint()
   if (count > limit || count > from.remaining) throw badMessage('count out of range')
   return count
+}
+
+/** What remains of the message: at most `limit` bytes, as a view of the frame. */
+function readRest(from: FrameReader, limit: number, reason: string): Uint8Array {
+  if (from.remaining > limit) throw badMessage(reason)
+  return from.raw(from.remaining)
 }
 
 /** A number from 1. */

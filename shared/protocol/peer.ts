@@ -1,9 +1,10 @@
 /**
- * What replicas say to each other, over one WebSocket per pair:
+ * What replicas say to each other, over one WebSocket per pair, once they know whom they speak to (`peer-greeting.ts`):
  *
  *   both     hello, then checks (cell, versions, chain heads), then ready; nothing else before both are ready
  *   either   ops (its own as they become durable), durable, relay, pull → ops*, pulled
  *            probe → durable, state-request → state-begin, state-chunk*, credit, refuse (the last word)
+ *            tell, ask → answer: for other parts of a replica, which share the connection
  *
  * Ops and chunks cost their receiver memory until they are on its disk: the sender spends credit on them
  * (`flowCost`) and gets it back when they are settled. Everything else is small and rare, and costs none.
@@ -27,6 +28,8 @@ export const PEER_LIMITS = {
   tellBytes: 256 * 1024,
   askBytes: 64 * 1024,
   answerBytes: 4 * 1024 * 1024,
+  /** Questions of one side that are not answered yet; more are answered with `access/too-many-requests`. */
+  asks: 16,
   /** Origins that one direction of a link knows by number; it begins anew beyond that. */
   origins: 1_024,
 } as const
