@@ -16,6 +16,7 @@ import type { PeerMessage } from '../../shared/protocol/peer.js'
 import type { ReplicaView } from '../../shared/session/check.js'
 import type { CellStatus, Progress } from '../replica/cell.js'
 import { type CommittedOp, Member, type MemberEffect, type MemberInput } from '../replica/member.js'
+import type { TalkMessage } from '../replica/peer-link.js'
 import type { Log, OpenedCut } from '../storage/log.js'
 import { chainAfter } from '../storage/op-row.js'
 import type { DocumentCell } from './document-host.js'
@@ -58,7 +59,7 @@ interface Behind {
 /** Beyond so many, nobody waits any more: it is a courtesy, and each costs a comparison per commit. */
 const BEHIND_LIMIT = 1_000
 
-type Talk = Extract<PeerMessage, { type: 'tell' | 'ask' | 'answer' }>
+type Talk = Extract<MemberEffect, { type: 'talked' }>['talk']
 
 export class CellHost implements DocumentCell {
   readonly member: Member
@@ -252,7 +253,7 @@ export class CellHost implements DocumentCell {
     return probe
   }
 
-  talk(peer: string, message: Talk): void {
+  talk(peer: string, message: TalkMessage): void {
     this.step({ type: 'talk', peer, message })
   }
 
@@ -316,7 +317,7 @@ export class CellHost implements DocumentCell {
         for (const listener of this.linkListeners) listener(effect.peer, effect.type === 'linked')
         break
       case 'talked':
-        for (const listener of this.talkListeners) listener(effect.peer, effect.message)
+        for (const listener of this.talkListeners) listener(effect.peer, effect.talk)
         break
       case 'deliver':
         for (const delivered of effect.ops) this.delivered.set(delivered.op, delivered)

@@ -63,7 +63,12 @@ export class CellService implements Cell, Freshness {
     return { ...status, alarms: [...status.alarms, ...this.moreAlarms()] }
   }
 
-  async reached(seen: VersionVector, concern: WriteConcern, timeoutMs: number, signal?: AbortSignal): Promise<Progress> {
+  async reached(
+    seen: VersionVector,
+    concern: WriteConcern,
+    timeoutMs: number,
+    signal?: AbortSignal,
+  ): Promise<Progress> {
     const reached = this.sessions.reached(seen, concern, timeoutMs, signal)
     this.tellWaiting()
     return await reached

@@ -32,12 +32,16 @@ import type { CellStatus, HeldBack, MemberStatus, Progress } from './cell.js'
 import { LagTracker } from './lag.js'
 import type { LogAnswer, LoggedOp, LogRange } from './op-stream.js'
 import {
+  type Answered,
+  type Asked,
   type LinkEffect,
   type LinkInput,
   type LinkLimits,
   type OwnFacts,
   PeerLink,
   type Relation,
+  type TalkMessage,
+  type Told,
 } from './peer-link.js'
 import { Recovery, type RecoveryEffect, type RecoveryState } from './recovery.js'
 import type { Receipt } from './state-transfer.js'
@@ -103,7 +107,7 @@ export type MemberInput =
   | {
       readonly type: 'talk'
       readonly peer: string
-      readonly message: Extract<PeerMessage, { type: 'tell' | 'ask' | 'answer' }>
+      readonly message: TalkMessage
     }
   | { readonly type: 'tick'; readonly nowMs: number }
 
@@ -114,11 +118,7 @@ export type MemberEffect =
   /** The peer refuses us and says why. */
   | { readonly type: 'refused'; readonly peer: string; readonly code: string; readonly details: string }
   | { readonly type: 'linked' | 'unlinked'; readonly peer: string }
-  | {
-      readonly type: 'talked'
-      readonly peer: string
-      readonly message: Extract<PeerMessage, { type: 'tell' | 'ask' | 'answer' }>
-    }
+  | { readonly type: 'talked'; readonly peer: string; readonly talk: Told | Asked | Answered }
   /** Hand these to the replica and the log, in this order. */
   | { readonly type: 'deliver'; readonly ops: readonly DeliveredOp[] }
   | { readonly type: 'read-chains'; readonly peer: string; readonly connection: number; readonly dots: readonly Dot[] }
@@ -699,7 +699,7 @@ export class Member {
         case 'told':
         case 'asked':
         case 'answered':
-          effects.push({ type: 'talked', peer: name, message: effect.message })
+          effects.push({ type: 'talked', peer: name, talk: effect })
           break
         case 'refused':
           effects.push({ type: 'refused', peer: name, code: effect.code, details: effect.details })

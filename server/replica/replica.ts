@@ -702,7 +702,7 @@ export class Replica<S extends Source> {
       const { overlaps } = checked
       effects.push({ type: 'overlaps-delivered', document, dot, update: part.update, overlaps })
     }
-    return checked.type === 'new' ? checked : undefined
+    return checked.type === 'new' ? own(checked) : undefined
   }
 
   private load(loaded: LoadedDocument, effects: ReplicaEffect<S>[]): void {
