@@ -7,6 +7,8 @@ import { lineWriter } from './log-lines.js'
 
 const LOG_EVENTS = {
   'access/open': 'Access is open: whoever reaches this machine from itself may do everything.',
+  'cell/alarm': 'Something about this cell needs to be looked at.',
+  'cell/failed': 'Work for the cell failed; it is tried again, or its link is begun anew.',
   'document/compaction-failed': 'A document could not be compacted; its snapshot and tail stay as they are.',
   'document/content-check-failed': 'A comparison of content failed; the update was refused.',
   'document/contested': 'Two replicas accepted different content under the same ids; the earlier one holds.',

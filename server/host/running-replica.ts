@@ -6,18 +6,23 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { assert } from '../../shared/base/assert.js'
+import { incarnationOf } from '../../shared/clock/dot.js'
 import { asCausewayError } from '../../shared/errors/error.js'
 import { parseListen } from '../access/address.js'
 import { createAuthenticator, isOpenAccess } from '../access/authenticator.js'
 import { createOriginPolicy } from '../access/origin.js'
 import { DocumentWorkers } from '../document/pool.js'
-import type { HttpApi } from '../http/api.js'
+import type { HttpApi, Readiness } from '../http/api.js'
 import { limitPlainConnections } from '../http/plain-connections.js'
 import { HTTP_SERVER_OPTIONS, STALL_MS } from '../http/server-options.js'
 import { Replica } from '../replica/replica.js'
 import type { TransportLog } from '../transport/observer.js'
+import { PeerNetwork } from '../transport/peer-network.js'
 import { createWebSocketServer, refuseUpgrade } from '../transport/websocket-server.js'
+import { CellHost } from './cell-host.js'
+import { CellService } from './cell-service.js'
 import type { Config } from './config.js'
+import { createConvergence } from './convergence.js'
 import { DocumentHost } from './document-host.js'
 import { createDocumentWork } from './document-work.js'
 import { createLog, type Log, type LogEvent, type LogFields } from './log.js'
@@ -25,6 +30,7 @@ import { Maintenance } from './maintenance.js'
 import { Metrics } from './metrics.js'
 import { createMetricsPage } from './metrics-page.js'
 import { readVersion, webPagesFolder } from './own-package.js'
+import { LinkTalk } from './peer-talk.js'
 import { reportRecovered } from './recovered-report.js'
 import { deniesRelay } from './relay-policy.js'
 import type { OpenedLog, ReplicaHooks, RunningReplica } from './start.js'
@@ -33,6 +39,8 @@ import type { OpenedLog, ReplicaHooks, RunningReplica } from './start.js'
 for (const needed of ['node:cluster', 'node:dns']) process.getBuiltinModule(needed)
 
 const TICK_MS = 250
+/** Vectors are told to peers ten times a second where nobody waits, and causes asked for after 200 ms. */
+const MEMBER_TICK_MS = 50
 /** When the HTTP API is loaded, unless a request asks for it before. */
 const API_PRELOAD_MS = 2_000
 /** What is told to who sends a request that cannot be read, by the parser's code; all else is a bad request. */
@@ -54,19 +62,33 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
   assert(address, 'a checked configuration has an address')
   const { log: storage, origin } = opened
   const { recovered } = storage
-  const replica = new Replica<never>({
-    origin,
-    predecessor: recovered.predecessor,
-    vector: recovered.vector,
-    latestHlc: recovered.latestHlc,
-    limits: { documentBytes: config.limits.documentBytes },
-    deniesRelay: (document) => deniesRelay(config, document),
-    newDocuments: { perUser: config.limits.newDocumentsPerUser, perSpace: config.limits.newDocumentsPerSpace },
-  })
   const workers = new DocumentWorkers({ threads: config.workers })
-  const documents = new DocumentHost({
-    replica,
+  let state: 'serving' | 'draining' = 'serving'
+
+  const cellHost = new CellHost({
+    name: config.name,
+    origin,
+    cellName: config.cell,
+    listed: membersOf(config),
+    isNewCell: config.newCell,
     log: storage,
+    now: Date.now,
+    onAlarm: (alarm, details) => log.warn('cell/alarm', { alarm, details }),
+    onRefused: (peer, code, details) => log.warn('peer/refused', { peer, code, details }),
+    onFailure: (error) => log.error('cell/failed', {}, error),
+  })
+  const documents = new DocumentHost({
+    replica: new Replica({
+      origin,
+      predecessor: recovered.predecessor,
+      vector: recovered.vector,
+      latestHlc: recovered.latestHlc,
+      limits: { documentBytes: config.limits.documentBytes },
+      deniesRelay: (document) => deniesRelay(config, document),
+      newDocuments: { perUser: config.limits.newDocumentsPerUser, perSpace: config.limits.newDocumentsPerSpace },
+    }),
+    log: storage,
+    cell: cellHost,
     workers,
     now: Date.now,
     monotonicMs: () => performance.now(),
@@ -80,11 +102,36 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
     },
   })
   metrics.workerTasks = () => workers.stats().tasks
-  let state: 'ready' | 'draining' = 'ready'
+  const talk = new LinkTalk((peer, message) => cellHost.talk(peer, message))
+  cellHost.onLink((peer, isLinked) => (isLinked ? talk.peerLinked(peer) : talk.peerUnlinked(peer)))
+  cellHost.onTalk((peer, said) => {
+    if (said.type === 'told') talk.told(peer, said)
+    else if (said.type === 'asked') talk.asked(peer, said)
+    else talk.answered(peer, said)
+  })
+  const convergence = createConvergence({
+    self: config.name,
+    talk,
+    storage,
+    fingerprint: (document) => workers.fingerprint(document),
+    members: () => cellHost.status().members.map(({ name }) => name),
+    heldBack: () => cellHost.member.heldBack(),
+    log,
+    now: Date.now,
+    monotonicMs: () => performance.now(),
+  })
+  const cell = new CellService({
+    host: cellHost,
+    secret: config.cellSecret,
+    metrics,
+    alarms: () => convergence.alarms(),
+  })
 
   const sockets = createWebSocketServer({
     documents,
     authenticate,
+    freshness: cell,
+    talk,
     limits: {
       connections: config.limits.connections,
       documentsPerConnection: config.limits.documentsPerConnection,
@@ -93,16 +140,23 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
     metrics: { count: (event, by = 1) => metrics.transport(event, by) },
     log: transportLog(log),
   })
+  const readiness = (): Readiness => {
+    const quorum = cell.hasQuorum
+    if (state === 'draining') return { ready: false, quorum, state }
+    return { ready: cellHost.refusal === undefined, quorum, state: cellHost.member.state }
+  }
   const loadApi = async (): Promise<HttpApi> => {
     const { createHttpApi } = await import('../http/api.js')
     return createHttpApi({
       documents,
       workers: createDocumentWork(workers),
+      cell,
+      convergence: (request) => convergence.report(request),
       authenticate,
       origins,
       metrics,
       metricsPage: createMetricsPage(metrics),
-      readiness: () => ({ ready: state === 'ready', quorum: true, state }),
+      readiness,
       config,
       log,
       version: readVersion(),
@@ -124,7 +178,9 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
 
   const server = createServer(HTTP_SERVER_OPTIONS, answer).setTimeout(STALL_MS)
   limitPlainConnections(server, config.limits.httpConnections, () => metrics.transport('connection-refused', 1))
+  let peers: PeerNetwork | undefined
   server.on('upgrade', (request, socket, head) => {
+    if (peers?.handleUpgrade(request, socket, head)) return
     try {
       origins.check({ origin: request.headers.origin, host: request.headers.host })
     } catch (error) {
@@ -148,6 +204,19 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
     throw error
   }
   const { port } = server.address() as AddressInfo
+  const network = new PeerNetwork({
+    self: { name: config.name, incarnation: incarnationOf(origin) },
+    cellName: config.cell,
+    secret: config.cellSecret,
+    peers: membersOf(config),
+    onConnected: (peer) => cellHost.connected(peer),
+    onMessage: (peer, message) => cellHost.received(peer, message),
+    onDisconnected: (peer) => cellHost.disconnected(peer),
+    log,
+    metrics: metrics.peers,
+  })
+  peers = network
+  cellHost.start(documents, network)
   // After whoever started it has said that it is ready: programs read that line first.
   setImmediate(() => {
     if (open) log.info('access/open')
@@ -162,15 +231,21 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
     log: storage,
     workers,
     budget: config.logBudget,
-    ceiling: () => documents.vector,
+    ceiling: () => cellHost.pruneCeiling(config.logBudget.maxAgeMs),
+    onPruned: (floor) => cellHost.pruned(floor),
     now: Date.now,
     onDamage: ({ document, position, reason }) => log.error('storage/damage-found', { document, position, reason }),
     onFailure: (error) => log.warn('storage/maintenance-failed', {}, error),
   })
+  const memberTimer = setInterval(() => cellHost.tick(), MEMBER_TICK_MS)
   const timer = setInterval(() => {
     documents.tick()
     maintenance.tick()
+    cell.tick()
+    void convergence.tick()
+    network.tick(performance.now())
     sockets.tick(performance.now())
+    metrics.waitingRequests = cell.sessions.waiting
     metrics.openDocuments = documents.stats().openDocuments
     metrics.queueBytes = documents.stats().inFlightBytes
     metrics.connections = sockets.stats().connections
@@ -179,29 +254,42 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
   let stopping: Promise<void> | undefined
   const stop = async (): Promise<void> => {
     state = 'draining'
+    cellHost.drain()
     const closed = once(server, 'close')
     server.close()
     // What was accepted is answered first, then clients are sent away; what slipped in between is brought to disk too.
     await documents.settled()
     await sockets.drain()
     await documents.drain()
+    // The last edits are on their way to the peers: what leaves after them is told by whoever has it.
+    await network.drain()
     server.closeIdleConnections()
     const late = setTimeout(() => server.closeAllConnections(), CLOSE_MS)
     await closed
     clearTimeout(late)
     clearInterval(timer)
+    clearInterval(memberTimer)
     clearTimeout(preload)
+    cellHost.close()
     await workers.close()
     await storage.close()
   }
+  // A member alone is there at once; others may have to meet first.
+  if (cellHost.size === 1) await cellHost.served
   return {
     port,
+    served: cellHost.served,
     url: `http://${address.host.includes(':') ? `[${address.host}]` : address.host}:${port}`,
     stop: () => {
       stopping ??= stop()
       return stopping
     },
   }
+}
+
+/** Every member by name; one without peers is alone. */
+function membersOf(config: Config): ReadonlyMap<string, string> {
+  return config.peers ? new Map(Object.entries(config.peers)) : new Map([[config.name, '']])
 }
 
 /** The transport's log as events of ours. */

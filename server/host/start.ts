@@ -19,6 +19,8 @@ export interface ReplicaHooks extends DocumentHooks {
 export interface RunningReplica {
   readonly port: number
   readonly url: string
+  /** Resolves when clients are served: in a cell of several, once enough of them have met. */
+  readonly served: Promise<void>
   /** Sends clients away (1012), brings everything to disk, and closes. */
   stop(): Promise<void>
 }
