@@ -43,7 +43,7 @@ describe('causeway config', () => {
     expect(out).not.toContain('canary')
     const printed = JSON.parse(out)
     expect(printed).toMatchObject({ name: 'flag', cell: 'env', workers: 3, auth: { secret: '***' } })
-    const optional = ['auth.publicKeys', 'auth.jwks', 'auth.issuer', 'auth.audience']
+    const optional = ['peers', 'cellSecret', 'auth.publicKeys', 'auth.jwks', 'auth.issuer', 'auth.audience']
     for (const { name, path } of OPTIONS) if (!optional.includes(name)) expect(printed).toHaveProperty([...path])
   })
 
@@ -62,6 +62,8 @@ describe('causeway config', () => {
     ['--name', 'b', ['name'], 'b'],
     ['--cell', 'b', ['cell'], 'b'],
     ['--listen', '127.0.0.1:1', ['listen'], '127.0.0.1:1'],
+    ['--peers', 'a=ws://127.0.0.1:1', ['peers'], { a: 'ws://127.0.0.1:1' }],
+    ['--new-cell', undefined, ['newCell'], true],
     ['--data', './b', ['data'], './b'],
     ['--origins', 'https://a.example,https://b.example', ['origins'], ['https://a.example', 'https://b.example']],
     ['--workers', '5', ['workers'], 5],

@@ -82,6 +82,8 @@ function configOptions(command: Command): Command {
     name: ['--name <name>', 'name of this replica, unique in its cell'],
     cell: ['--cell <name>', 'name of the cell'],
     listen: ['--listen <host:port>', 'where clients connect'],
+    peers: ['--peers <list>', 'all replicas of the cell, such as a=ws://10.0.0.1:4400,b=ws://10.0.0.2:4400'],
+    newCell: ['--new-cell', 'this replica alone begins a new cell, which its peers join'],
     data: ['--data <folder>', 'where this replica keeps its data'],
     origins: ['--origins <list>', 'origins of pages that may connect, with commas between'],
     spaces: ['--spaces <json>', 'policy of spaces, such as {"team":{"relay":"deny"}}'],
