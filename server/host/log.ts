@@ -7,6 +7,8 @@ import { lineWriter } from './log-lines.js'
 
 const LOG_EVENTS = {
   'access/open': 'Access is open: whoever reaches this machine from itself may do everything.',
+  'cell/even-size':
+    'The cell has an even number of replicas: it bears the loss of no more of them than with one fewer.',
   'document/compaction-failed': 'A document could not be compacted; its snapshot and tail stay as they are.',
   'document/content-check-failed': 'A comparison of content failed; the update was refused.',
   'document/load-failed': 'A document could not be loaded.',
