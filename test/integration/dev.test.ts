@@ -50,7 +50,7 @@ async function devJson(args: readonly string[]): Promise<CommandProcess & { read
 
 const statusOf = async (url: string): Promise<number> => (await fetch(`${url}/readyz`)).status
 const pidsOf = ({ replicas }: Ready): number[] => replicas.map(({ pid }) => pid)
-const argumentsOf = (pids: readonly number[]): string => pids.filter(isAlive).join(' ')
+const livingOf = (pids: readonly number[]): string => pids.filter(isAlive).join(' ')
 
 test('three replicas are ready when it says so; SIGTERM ends all of them, and it ends with 0', async () => {
   const cell = await devJson(['--data', dataFolder()])
@@ -63,7 +63,7 @@ test('three replicas are ready when it says so; SIGTERM ends all of them, and it
   expect(await Promise.all(replicas.map(async (replica) => (await fetch(`${replica.url}/`)).status))).toHaveLength(3)
   cell.child.kill('SIGTERM')
   expect(await cell.ended).toBe(0)
-  expect(argumentsOf(pidsOf(cell.ready))).toBe('')
+  expect(livingOf(pidsOf(cell.ready))).toBe('')
 })
 
 test('a replica that is killed comes back at its address, as another process, and the others stay', async () => {
@@ -99,8 +99,18 @@ test.each(['when it serves', 'while it starts'])('no replica outlives a parent t
   await expect.poll(() => childrenOf().length).toBe(3)
   const pids = childrenOf()
   command.child.kill('SIGKILL')
-  await expect.poll(() => argumentsOf(pids)).toBe('')
+  await expect.poll(() => livingOf(pids)).toBe('')
   expect(childrenOf()).toEqual([])
+})
+
+test('Ctrl-C in a terminal, which reaches a whole group of processes, lets each replica drain to its end', async () => {
+  const args = ['dev', '--json', '--port', '0', '--data', dataFolder()]
+  const cell = new CommandProcess(args, { CAUSEWAY_LOG_LEVEL: 'info' }, { ownGroup: true })
+  started.push(cell)
+  await cell.event('ready')
+  process.kill(-cell.pid, 'SIGINT')
+  expect(await cell.ended).toBe(0)
+  expect(cell.err.match(/"event":"replica\/stopped"/g)).toHaveLength(3)
 })
 
 test('a second signal ends everything at once', async () => {
@@ -111,7 +121,7 @@ test('a second signal ends everything at once', async () => {
   await expect.poll(() => pidsOf(cell.ready).filter(isAlive).length).toBe(1)
   cell.child.kill('SIGINT')
   expect(await cell.ended).toBe(130)
-  await expect.poll(() => argumentsOf(pidsOf(cell.ready))).toBe('')
+  await expect.poll(() => livingOf(pidsOf(cell.ready))).toBe('')
 })
 
 test('an address that is taken is said, in the words of the replica that wanted it, and nothing stays behind', async () => {

@@ -23,10 +23,15 @@ export class CommandProcess {
   private readonly watchers = new Set<() => void>()
   private isOver = false
 
-  /** `withChannel`: the process can tell when this one ends. */
-  constructor(args: readonly string[], env: Readonly<Record<string, string>> = {}, { withChannel = false } = {}) {
+  /** `withChannel`: the process can tell when this one ends. `ownGroup`: it leads a group of processes, as in a terminal. */
+  constructor(
+    args: readonly string[],
+    env: Readonly<Record<string, string>> = {},
+    { withChannel = false, ownGroup = false } = {},
+  ) {
     this.child = spawn(process.execPath, [commandFile, ...args], {
       env: environment(env),
+      detached: ownGroup,
       stdio: withChannel ? ['ignore', 'pipe', 'pipe', 'ipc'] : ['ignore', 'pipe', 'pipe'],
     })
     this.child.stdout!.setEncoding('utf8').on('data', (text: string) => {

@@ -5,6 +5,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { freePorts } from '../../../server/cli/free-ports.js'
 import { CommandProcess } from '../../support/command-process.js'
 
 let folder: string
@@ -49,6 +50,15 @@ describe('causeway serve', () => {
     served.child.kill('SIGTERM')
     expect(await served.ended).toBe(0)
     expect([served.out.trim().split('\n').length, served.err]).toEqual([1, ''])
+  })
+
+  test('warns, after it has said that it serves, of a cell that is no better than a smaller one', async () => {
+    const [port] = await freePorts(1)
+    const peers = `a=ws://127.0.0.1:${port},b=ws://127.0.0.1:${port! + 1}`
+    const served = causeway([...serveArgs(), '--listen', `127.0.0.1:${port}`, '--peers', peers, '--new-cell'])
+    const warning = JSON.parse(await served.line((line) => line.includes('cell/even-size')))
+    expect(warning).toMatchObject({ level: 'warn', event: 'cell/even-size', members: 2 })
+    expect(await served.line()).toContain('"event":"ready"')
   })
 
   test.each([
