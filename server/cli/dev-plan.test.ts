@@ -70,11 +70,9 @@ describe('what each is told', () => {
       CAUSEWAY_CELL: 'mine',
       CAUSEWAY_DEMO: 'false',
       CAUSEWAY_LOG_LEVEL: 'debug',
-      CAUSEWAY_ORIGINS: 'https://app.example',
     }
     const args = (await plan('', {}, env)).members[1]!.args
-    const pages = 'http://127.0.0.1:4400,http://127.0.0.1:4401,http://127.0.0.1:4402'
-    const kept = ['--cell=mine', '--log-level=debug', `--origins=https://app.example,${pages}`]
+    const kept = ['--cell=mine', '--log-level=debug']
     expect(args).toEqual(expect.arrayContaining([common[0], '--name=b', ...kept]))
     expect(args).not.toContain('--demo')
   })

@@ -48,9 +48,7 @@ export async function planCell(
   const own = (name: string, port: number) => ({ name, peers, listen: `127.0.0.1:${port}`, data: join(data, name) })
   const presets = { cell: 'dev', demo: true, 'log.level': 'warn' }
   const config = await readConfig(own('a', ports[0]!), env, presets)
-  // Pages of one replica find the others when theirs is away.
-  const origins = [...config.origins, ...places.map(({ url }) => url)].join(',')
-  const common = { peers, cell: config.cell, origins, 'log-level': config.log.level }
+  const common = { peers, cell: config.cell, 'log-level': config.log.level }
   const members = places.map((place) => {
     const flags = Object.entries({ ...common, ...own(place.name, place.port) }).map(
       ([flag, text]) => `--${flag}=${text}`,

@@ -136,7 +136,7 @@ class Pipe {
       this.waiting.shift()
       this.arrive(next.item)
     }
-    if (this.wire.isCut || this.waitingBytes > WAITING_LIMIT_BYTES) this.source.pause()
+    if (this.waitingBytes > WAITING_LIMIT_BYTES) this.source.pause()
     else this.source.resume()
   }
 
