@@ -23,13 +23,30 @@ interface Ready {
 const started: CommandProcess[] = []
 const directories: ReturnType<typeof temporaryDirectory>[] = []
 afterEach(async () => {
-  // Its replicas go with it.
   for (const command of started.splice(0)) {
     command.child.kill('SIGKILL')
     await command.ended
   }
-  for (const directory of directories.splice(0)) directory.remove()
+  for (const { path, remove } of directories.splice(0)) {
+    // They should have gone with their parent: whoever stayed must not disturb other tests.
+    for (const pid of replicasOf(path)) process.kill(pid, 'SIGKILL')
+    remove()
+  }
 })
+
+/** Process ids of replicas that keep their data in a folder of this one. */
+function replicasOf(data: string): number[] {
+  const isOne = (pid: number): boolean => {
+    try {
+      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(`--data=${data}/`)
+    } catch {
+      return false
+    }
+  }
+  return readdirSync('/proc')
+    .map(Number)
+    .filter((pid) => pid > 0 && isOne(pid))
+}
 
 function dataFolder(): string {
   const directory = temporaryDirectory()
@@ -85,22 +102,11 @@ test.each(['when it serves', 'while it starts'])('no replica outlives a parent t
   const data = dataFolder()
   const command = dev(['--json', '--data', data])
   if (when === 'when it serves') await command.event('ready')
-  const childrenOf = (): number[] =>
-    readdirSync('/proc')
-      .filter((name) => /^\d+$/.test(name))
-      .map(Number)
-      .filter((pid) => {
-        try {
-          return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(`--data=${data}/`)
-        } catch {
-          return false
-        }
-      })
-  await expect.poll(() => childrenOf().length).toBe(3)
-  const pids = childrenOf()
+  await expect.poll(() => replicasOf(data).length).toBe(3)
+  const pids = replicasOf(data)
   command.child.kill('SIGKILL')
   await expect.poll(() => livingOf(pids)).toBe('')
-  expect(childrenOf()).toEqual([])
+  expect(replicasOf(data)).toEqual([])
 })
 
 test('Ctrl-C in a terminal, which reaches a whole group of processes, lets each replica drain to its end', async () => {
