@@ -29,10 +29,18 @@ afterEach(async () => {
   }
   for (const { path, remove } of directories.splice(0)) {
     // They should have gone with their parent: whoever stayed must not disturb other tests.
-    for (const pid of replicasOf(path)) process.kill(pid, 'SIGKILL')
+    for (const pid of replicasOf(path)) killIfAlive(pid)
     remove()
   }
 })
+
+function killIfAlive(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // It went by itself.
+  }
+}
 
 /** Process ids of replicas that keep their data in a folder of this one. */
 function replicasOf(data: string): number[] {
