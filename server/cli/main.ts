@@ -3,7 +3,7 @@ import { startEarly } from './early-thread.js'
 
 const args = process.argv.slice(2)
 // Before this thread gets busy with loading the rest.
-if (args[0] === 'serve' || args[0] === 'dev') startEarly()
+if (args[0] === 'serve') startEarly()
 
 async function main(): Promise<void> {
   const { run } = await import('./run.js')

@@ -43,7 +43,7 @@ describe('causeway config', () => {
     expect(out).not.toContain('canary')
     const printed = JSON.parse(out)
     expect(printed).toMatchObject({ name: 'flag', cell: 'env', workers: 3, auth: { secret: '***' } })
-    const optional = ['auth.publicKeys', 'auth.jwks', 'auth.issuer', 'auth.audience']
+    const optional = ['peers', 'cellSecret', 'auth.publicKeys', 'auth.jwks', 'auth.issuer', 'auth.audience']
     for (const { name, path } of OPTIONS) if (!optional.includes(name)) expect(printed).toHaveProperty([...path])
   })
 
@@ -62,6 +62,8 @@ describe('causeway config', () => {
     ['--name', 'b', ['name'], 'b'],
     ['--cell', 'b', ['cell'], 'b'],
     ['--listen', '127.0.0.1:1', ['listen'], '127.0.0.1:1'],
+    ['--peers', 'a=ws://127.0.0.1:1', ['peers'], { a: 'ws://127.0.0.1:1' }],
+    ['--new-cell', undefined, ['newCell'], true],
     ['--data', './b', ['data'], './b'],
     ['--origins', 'https://a.example,https://b.example', ['origins'], ['https://a.example', 'https://b.example']],
     ['--workers', '5', ['workers'], 5],
@@ -100,18 +102,19 @@ describe('what is wrong ends with 2 and one line that names it', () => {
       /^config\/invalid: The configuration file \/nothing\.json cannot be read \(ENOENT\)\.$/,
     ],
     ['a folder for a file', ['config', '--config', tmpdir()], {}, /cannot be read \(EISDIR\)/],
-    [
-      'too many replicas',
-      ['dev', '--replicas', '3'],
-      {},
-      /^config\/invalid: replicas must be 1: .* \(set by --replicas\)\.$/,
-    ],
-    ['no replicas', ['dev', '--replicas', '0'], {}, /^config\/invalid: replicas must be a whole number of at least 1/],
+    ...['0', '2', '4', '6', '8', '9', '11', 'three', '-1'].map(
+      (size): [string, string[], Record<string, string>, RegExp] => [
+        `a cell of ${size}`,
+        ['dev', `--replicas=${size}`],
+        {},
+        /^config\/invalid: replicas must be 1, 3, 5 or 7 \(set by --replicas\)\.$/,
+      ],
+    ),
     [
       'a port',
-      ['dev', '--port', '65536'],
+      ['dev', '--replicas', '3', '--port', '65534'],
       {},
-      /^config\/invalid: port must be a whole number from 0 to 65535 \(set by --port\)\.$/,
+      /^config\/invalid: port must be a whole number from 0 to 65533 \(set by --port\)\.$/,
     ],
     ['a token without a secret', ['token'], {}, /^config\/invalid: auth\.secret must be set/],
     ['a life', ['token', '--life-s', '0'], { CAUSEWAY_AUTH_SECRET: secret }, /^request\/invalid: --life-s must be/],

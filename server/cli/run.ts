@@ -3,7 +3,7 @@
  * and sentence, or as JSON with `--json`; the exit code is that of the table of codes. Wrong arguments end with 2, like a
  * wrong configuration.
  */
-import { Command, CommanderError } from 'commander'
+import { Command, CommanderError, Option } from 'commander'
 import { asCausewayError } from '../../shared/errors/error.js'
 import { readVersion } from '../host/own-package.js'
 import type { ConfigFlags } from './sources.js'
@@ -44,15 +44,16 @@ function createProgram(terminal: Terminal): Command {
   program
     .command('dev')
     .description('Starts a local cell for development, with the demo page, open to this machine only.')
-    .option('--replicas <n>', 'replicas of the cell', '1')
-    .option('--port <n>', 'port of the first replica', '4400')
+    .option('--replicas <n>', 'replicas of the cell: 1, 3, 5 or 7 (default: 3, or as many as the data folder holds)')
+    .option('--port <n>', 'port of the first replica, the others follow; 0 takes free ones', '4400')
     .option('--data <folder>', 'where the cell keeps its data', '.causeway')
-    .option('--json', 'print one line of JSON instead of a greeting')
+    .option('--json', 'say everything in lines of JSON')
     .action(async (options) => (await import('./dev.js')).dev(options, terminal))
 
   configOptions(program.command('serve'))
     .description('Starts one replica; prints a line of JSON when it serves.')
     .option('--json', 'errors as JSON')
+    .addOption(new Option('--end-with-parent', 'end when the process that started this one has gone').hideHelp())
     .action(async (options) => (await import('./serve.js')).serve(options, terminal))
 
   configOptions(program.command('config'))
@@ -82,6 +83,8 @@ function configOptions(command: Command): Command {
     name: ['--name <name>', 'name of this replica, unique in its cell'],
     cell: ['--cell <name>', 'name of the cell'],
     listen: ['--listen <host:port>', 'where clients connect'],
+    peers: ['--peers <list>', 'all replicas of the cell, such as a=ws://10.0.0.1:4400,b=ws://10.0.0.2:4400'],
+    newCell: ['--new-cell', 'this replica alone begins a new cell, which its peers join'],
     data: ['--data <folder>', 'where this replica keeps its data'],
     origins: ['--origins <list>', 'origins of pages that may connect, with commas between'],
     spaces: ['--spaces <json>', 'policy of spaces, such as {"team":{"relay":"deny"}}'],

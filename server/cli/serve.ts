@@ -3,30 +3,27 @@ import { CausewayError } from '../../shared/errors/error.js'
 import type { Config } from '../host/config.js'
 import { createLog } from '../host/log.js'
 import { drainOnSignals } from '../host/signals.js'
-import { type RunningReplica, startReplica } from '../host/start.js'
+import { startReplica } from '../host/start.js'
 import { takeWriterThread } from './early-thread.js'
 import type { Terminal } from './run.js'
 import { keepHeapSmall } from './small-heap.js'
 import { type ConfigFlags, readConfig } from './sources.js'
 
-export async function serve(flags: ConfigFlags & { readonly json?: boolean }, { env, out }: Terminal): Promise<void> {
-  const { json: _, ...configFlags } = flags
-  const { config, replica } = await startUntilSignal(() => readConfig(configFlags, env))
-  const { port, url } = replica
-  out(`${JSON.stringify({ event: 'ready', name: config.name, cell: config.cell, port, url })}\n`)
+export interface ServeOptions extends ConfigFlags {
+  readonly json?: boolean
+  /** Whether this process is to end when the one that started it, with a channel to it, has gone. */
+  readonly endWithParent?: boolean
 }
 
-/**
- * Starts the replica and hands its end to the signals. A failed start rejects in words that name the option.
- */
-export async function startUntilSignal(
-  read: () => Promise<Config>,
-): Promise<{ readonly config: Config; readonly replica: RunningReplica }> {
+/** Starts the replica and hands its end to the signals. A failed start rejects in words that name the option. */
+export async function serve(options: ServeOptions, { env, out }: Terminal): Promise<void> {
+  const { json: _, endWithParent = false, ...flags } = options
   keepHeapSmall()
+  if (endWithParent) endAtOnceWithParent()
   const writer = takeWriterThread()
   let config: Config
   try {
-    config = await read()
+    config = await readConfig(flags, env)
   } catch (error) {
     await writer.terminate()
     throw error
@@ -35,8 +32,24 @@ export async function startUntilSignal(
   const replica = await startReplica(config, {}, writer).catch((error: unknown) => {
     throw explainListenFailure(error, config)
   })
-  drainOnSignals(() => replica.stop(), { log })
-  return { config, replica }
+  process.off('disconnect', exitNow)
+  drainOnSignals(() => replica.stop(), { log, endWithParent })
+  const { port, url } = replica
+  out(`${JSON.stringify({ event: 'ready', name: config.name, cell: config.cell, port, url })}\n`)
+  const members = Object.keys(config.peers ?? {}).length
+  if (members > 0 && members % 2 === 0) setImmediate(() => log.warn('cell/even-size', { members }))
+}
+
+/** While the replica starts there is nothing to bring to disk. */
+function endAtOnceWithParent(): void {
+  process.on('disconnect', exitNow)
+  // The listener would keep a process that has nothing else to do.
+  process.channel?.unref()
+  if (process.connected === false) exitNow()
+}
+
+function exitNow(): void {
+  process.exit(0)
 }
 
 const LISTEN_FAILURES: Readonly<Record<string, string>> = {

@@ -10,6 +10,8 @@ export interface ConfigFlags {
   readonly name?: string
   readonly cell?: string
   readonly listen?: string
+  readonly peers?: string
+  readonly newCell?: boolean
   readonly data?: string
   readonly origins?: string
   readonly spaces?: string

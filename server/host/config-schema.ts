@@ -6,10 +6,11 @@
  * In the small dialect of zod: a start loads only the kinds of schema that stand here.
  */
 import * as z from 'zod/mini'
-import { REPLICA_NAME } from '../../shared/clock/dot.js'
+import { isReplicaName } from '../../shared/clock/dot.js'
 import { isDocumentName } from '../../shared/protocol/document-name.js'
 import { isLoopbackHost, parseListen } from '../access/address.js'
 import { PUBLIC_KEYS_LIMIT, SECRET_LEAST_BYTES } from '../access/keys.js'
+import { MEMBERS_LIMIT, peerAddress } from './members.js'
 
 const MIB = 1024 * 1024
 const CELL_NAME = /^[a-z0-9][a-z0-9-]{0,63}$/
@@ -50,6 +51,22 @@ const origin = text(
 const keySetAddress = text(
   isKeySetAddress,
   'must be an https address (http only on this machine) without user name and password',
+)
+
+const replicaName = text(
+  isReplicaName,
+  'must be 1 to 32 lower-case letters, digits and hyphens, no hyphen first, and not coord',
+)
+
+const memberAddress = text(
+  (address) => peerAddress(address) !== undefined,
+  'must be a ws:// or wss:// address without user name, password and query, its path empty or ending in /peer',
+)
+
+const peers = z.record(replicaName, memberAddress).check(
+  z.refine((all) => Object.keys(all).length <= MEMBERS_LIMIT, {
+    error: `must name at most ${MEMBERS_LIMIT} replicas`,
+  }),
 )
 
 const secret = text(
@@ -126,13 +143,22 @@ const space = z.strictObject({
 const spaceName = text((name) => isDocumentName(name) && !name.includes('/'), 'must be the name of a space, or *')
 
 export const configSchema = z.strictObject({
-  name: about(
-    'Name of this replica, unique in its cell.',
-    z._default(named(REPLICA_NAME, 'must be 1 to 32 lower-case letters, digits and hyphens, no hyphen first'), 'a'),
-  ),
+  name: about('Name of this replica, unique in its cell.', z._default(replicaName, 'a')),
   cell: about(
     'Name of the cell that this replica belongs to.',
     z._default(named(CELL_NAME, 'must be 1 to 64 lower-case letters, digits and hyphens, no hyphen first'), 'causeway'),
+  ),
+  peers: about(
+    'All replicas of the cell by name, this one included, each with the address at which the others reach it; an odd number, at most 7. A replica without peers is a cell of its own. Once the cell is born, the members that it stores count.',
+    z.exactOptional(peers),
+  ),
+  cellSecret: about(
+    'What the replicas of a cell know each other by, the same for all. Only from the file or the environment. Needed unless all are on this machine.',
+    z.exactOptional(secret),
+  ),
+  newCell: about(
+    'Whether this replica alone begins a new cell, which the other peers join; for the first start, and for one replica only.',
+    z._default(z.boolean(), false),
   ),
   listen: about('Where clients connect: host:port. Port 0 takes a free one.', z._default(listen, '127.0.0.1:4400')),
   data: about(

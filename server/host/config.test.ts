@@ -7,6 +7,7 @@ import { deniesRelay } from './relay-policy.js'
 
 const canary = 'canary-secret-of-more-than-32-bytes'
 const publicKey = generateKeyPairSync('ed25519').publicKey.export({ type: 'spki', format: 'pem' }) as string
+const spaced = { a: 'ws://127.0.0.1:1', b: 'ws://localhost:2/x=1/peer' }
 const file = (content: unknown): ConfigSources => ({
   file: { path: 'causeway.json', text: typeof content === 'string' ? content : JSON.stringify(content) },
 })
@@ -58,6 +59,11 @@ describe('where a value comes from', () => {
     ['CAUSEWAY_LOG_LEVEL', 'debug', 'log.level', 'debug'],
     ['CAUSEWAY_LOG_BUDGET_MAX_AGE_MS', '1000', 'logBudget.maxAgeMs', 1000],
     ['CAUSEWAY_AUTH_SECRET', canary, 'auth.secret', canary],
+    ['CAUSEWAY_CELL_SECRET', canary, 'cellSecret', canary],
+    ['CAUSEWAY_NEW_CELL', 'true', 'newCell', true],
+    ['CAUSEWAY_PEERS', 'a=ws://[::1]:1', 'peers', { a: 'ws://[::1]:1' }],
+    ['CAUSEWAY_PEERS', ' a = ws://127.0.0.1:1 , b=ws://localhost:2/x=1/peer', 'peers', spaced],
+    ['CAUSEWAY_PEERS', '{"a":"ws://127.0.0.1:1"}', 'peers', { a: 'ws://127.0.0.1:1' }],
     ['CAUSEWAY_AUTH_PUBLIC_KEYS', publicKey, 'auth.publicKeys', [publicKey.trim()]],
     ['CAUSEWAY_AUTH_AUDIENCE', 'causeway', 'auth.audience', 'causeway'],
     ['CAUSEWAY_AUTH_JWKS', 'https://id.example/keys', 'auth.jwks', 'https://id.example/keys'],
@@ -88,6 +94,11 @@ describe('where a value comes from', () => {
     })
   })
 })
+
+/** Peers a, b, … on this machine. */
+const cellOf = (size: number): string =>
+  Array.from({ length: size }, (_, index) => `${'abcdefgh'[index]}=ws://127.0.0.1:${index + 1}`).join(',')
+const malformed = 'peers must be entries name=value with commas between, each name once (set by --peers).'
 
 describe('a wrong value is one sentence with the name of the option, and exit code 2', () => {
   test.each<[option: string, sources: ConfigSources, sentence?: string]>([
@@ -161,7 +172,54 @@ describe('a wrong value is one sentence with the name of the option, and exit co
     ['workers', file({ workers: 0 })],
     ['demo', { env: { CAUSEWAY_DEMO: 'yes' } }, 'demo must be true or false (set by CAUSEWAY_DEMO).'],
     ['metrics.public', file({ metrics: { public: 1 } })],
-    ['peers', file({ peers: 'a=ws://127.0.0.1:1' }), 'peers is not an option (set by causeway.json).'],
+    ['name', file({ name: 'coord' })],
+    ['peers', file({ peers: 'a=ws://127.0.0.1:1' }), 'peers must be an object (set by causeway.json).'],
+    ['peers', { flags: { peers: 'a' } }, malformed],
+    ['peers', { flags: { peers: 'a=ws://127.0.0.1:1,' } }, malformed],
+    ['peers', { flags: { peers: '=ws://127.0.0.1:1' } }, malformed],
+    ['peers', { flags: { peers: 'a=ws://127.0.0.1:1,a=ws://127.0.0.1:2' } }, malformed],
+    ['peers', { env: { CAUSEWAY_PEERS: '{"a"' } }, 'peers must be an object (set by CAUSEWAY_PEERS).'],
+    ['peers', { flags: { peers: '' } }, 'peers must name this replica too, which is called a.'],
+    ['peers', { flags: { peers: 'b=ws://127.0.0.1:1' } }, 'peers must name this replica too, which is called a.'],
+    ['peers', { flags: { peers: 'constructor=ws://127.0.0.1:1' } }],
+    ['peers', { flags: { name: 'constructor', peers: 'a=ws://127.0.0.1:1' } }],
+    ['peers', file('{"peers":{"__proto__":"ws://127.0.0.1:1"}}')],
+    ['peers', { flags: { peers: cellOf(8) } }, 'peers must name at most 7 replicas (set by --peers).'],
+    [
+      'peers',
+      { flags: { peers: 'a=ws://127.0.0.1:1,b=ws://127.0.0.1:1/peer' } },
+      'peers.a and peers.b must not have the same address.',
+    ],
+    [
+      'peers.coord',
+      { flags: { peers: 'a=ws://127.0.0.1:1,coord=ws://127.0.0.1:2' } },
+      'peers.coord must be 1 to 32 lower-case letters, digits and hyphens, no hyphen first, and not coord (set by --peers).',
+    ],
+    ['peers.A', { flags: { peers: 'A=ws://127.0.0.1:1' } }],
+    ['peers.a', { flags: { peers: 'a=' } }],
+    ['peers.a', { flags: { peers: 'a=127.0.0.1:1' } }],
+    ['peers.a', { flags: { peers: 'a=http://127.0.0.1:1' } }],
+    ['peers.a', { flags: { peers: 'a=ws://127.0.0.1:0' } }],
+    ['peers.a', { flags: { peers: 'a=ws://canary@127.0.0.1:1' } }],
+    ['peers.a', { flags: { peers: 'a=ws://:canary@127.0.0.1:1' } }],
+    ['peers.a', { flags: { peers: 'a=ws://127.0.0.1:1?token=canary' } }],
+    ['peers.a', { flags: { peers: 'a=ws://127.0.0.1:1/?' } }],
+    ['peers.a', { flags: { peers: 'a=ws://127.0.0.1:1#canary' } }],
+    ['peers.a', { flags: { peers: 'a=ws://127.0.0.1:1/y' } }],
+    ['peers.a', { flags: { peers: 'a=ws://127.0.0.1:1/peer/' } }],
+    ['peers.a', file({ peers: { a: 4400 } }), 'peers.a must be a text (set by causeway.json).'],
+    ['cellSecret', { env: { CAUSEWAY_CELL_SECRET: 'canary' } }],
+    [
+      'cellSecret',
+      { flags: { peers: 'a=ws://127.0.0.1:1,b=ws://10.0.0.2:1' } },
+      'cellSecret must be set, in the configuration file or CAUSEWAY_CELL_SECRET, because peers.b is on another machine.',
+    ],
+    [
+      'cellSecret',
+      { ...file({ auth: { secret: canary } }), flags: { listen: '0.0.0.0:1', peers: cellOf(3) } },
+      'cellSecret must be set, in the configuration file or CAUSEWAY_CELL_SECRET, because listen (0.0.0.0:1) can be reached from other machines.',
+    ],
+    ['newCell', { env: { CAUSEWAY_NEW_CELL: 'yes' } }, 'newCell must be true or false (set by CAUSEWAY_NEW_CELL).'],
     ['__proto__', file('{"__proto__":{"demo":true}}')],
     ['auth.__proto__', file(`{"auth":{"__proto__":{"secret":"${canary}"}}}`)],
     ['config', file('[]'), 'The configuration file causeway.json must hold a JSON object.'],
@@ -206,18 +264,24 @@ describe('a wrong value is one sentence with the name of the option, and exit co
 describe('[SEC] secrets', () => {
   test('are not printed', () => {
     const config = loadConfig({
-      ...file({ auth: { secret: canary, jwks: `https://id.example/keys?key=${canary}`, publicKeys: [publicKey] } }),
+      ...file({
+        auth: { secret: canary, jwks: `https://id.example/keys?key=${canary}`, publicKeys: [publicKey] },
+        cellSecret: `cell ${canary}`,
+      }),
     })
+    expect(config.cellSecret).toBe(`cell ${canary}`)
     expect(config.auth.secret).toBe(canary)
     const printed = JSON.stringify(redactConfig(config))
     expect(printed).not.toContain(canary)
     expect(printed).toContain('"secret":"***"')
+    expect(printed).toContain('"cellSecret":"***"')
     expect(printed).toContain('https://id.example/keys?***')
     expect(printed).toContain('BEGIN PUBLIC KEY')
   })
 
   test('are not taken from flags, where other users of the machine can read them', () => {
     expect(refusal({ flags: { 'auth.secret': canary } }).message).toBe('auth.secret cannot be set by a flag.')
+    expect(refusal({ flags: { cellSecret: canary } }).message).toBe('cellSecret cannot be set by a flag.')
   })
 })
 
@@ -227,6 +291,7 @@ test('a program that embeds a replica gives options as an object', () => {
     limits: { connections: 20_000 },
   })
   expect(() => parseConfig({ listen: 'here' })).toThrow('listen must be host:port')
+  expect(() => parseConfig({ peers: { b: 'ws://127.0.0.1:1' } })).toThrow('peers must name this replica too')
 })
 
 describe('the policy of a space', () => {

@@ -9,6 +9,7 @@ import { describeIssue, formatPath, type SchemaIssue } from '../../shared/errors
 import { isOpenAccess } from '../access/authenticator.js'
 import { configuredKeys } from '../access/keys.js'
 import { type Config, configSchema } from './config-schema.js'
+import { configuredMembers } from './members.js'
 
 export type { Config, ConfigInput } from './config-schema.js'
 
@@ -22,7 +23,7 @@ export interface ConfigSources {
   readonly flags?: Readonly<Record<string, string | boolean | undefined>>
 }
 
-const SECRET_OPTIONS = ['auth.secret']
+const SECRET_OPTIONS = ['auth.secret', 'cellSecret']
 
 /**
  * Variables with our prefix that are no options: of the command line, and what container platforms set for a service
@@ -38,7 +39,8 @@ export interface Option {
   readonly name: string
   /** `CAUSEWAY_LIMITS_UPDATE_BYTES`. */
   readonly variable: string
-  readonly kind: 'number' | 'boolean' | 'list' | 'object' | 'text'
+  /** `texts`: an object of texts. */
+  readonly kind: 'number' | 'boolean' | 'list' | 'texts' | 'object' | 'text'
   readonly describes: string
 }
 
@@ -56,6 +58,7 @@ export function loadConfig(sources: ConfigSources): Config {
   const config = settings.check()
   configuredKeys(config.auth)
   isOpenAccess(config)
+  configuredMembers(config)
   return config
 }
 
@@ -63,6 +66,7 @@ export function loadConfig(sources: ConfigSources): Config {
 export function parseConfig(options: input<typeof configSchema>): Config {
   const parsed = configSchema.safeParse(options)
   if (!parsed.success) throw invalid(parsed.error.issues[0] as SchemaIssue, undefined)
+  configuredMembers(parsed.data)
   return parsed.data
 }
 
@@ -71,6 +75,7 @@ export function redactConfig(config: Config): Record<string, unknown> {
   const { secret, jwks, ...auth } = config.auth
   return {
     ...config,
+    ...(config.cellSecret === undefined ? {} : { cellSecret: '***' }),
     auth: {
       ...(secret === undefined ? {} : { secret: '***' }),
       ...(jwks === undefined ? {} : { jwks: jwks.replace(/\?.*$/s, '?***') }),
@@ -134,7 +139,14 @@ class Settings {
   }
 
   addText(option: Option, text: string | boolean, source: string): void {
-    this.set(option.path, typeof text === 'string' ? readText(option, text) : text, source)
+    const value = typeof text === 'string' ? readText(option, text) : text
+    if (value === undefined) {
+      throw wrong(
+        option.name,
+        `${option.name} must be entries name=value with commas between, each name once (set by ${source}).`,
+      )
+    }
+    this.set(option.path, value, source)
   }
 
   check(): Config {
@@ -146,7 +158,10 @@ class Settings {
   }
 }
 
-/** A text as the option's kind. What does not fit stays a text, for the schema to refuse in its own words. */
+/**
+ * A text as the option's kind. What does not fit stays a text, for the schema to refuse in its own words; undefined where
+ * the schema would not know which words.
+ */
 function readText(option: Option, text: string): unknown {
   switch (option.kind) {
     case 'number':
@@ -155,6 +170,8 @@ function readText(option: Option, text: string): unknown {
       return text === 'true' || text === '1' ? true : text === 'false' || text === '0' ? false : text
     case 'list':
       return listOf(text)
+    case 'texts':
+      return text.startsWith('{') ? objectOf(text) : textsOf(text)
     case 'object':
       return objectOf(text)
     default:
@@ -181,6 +198,13 @@ function objectOf(text: string): unknown {
   }
 }
 
+/** `a=x,b=y` as an object; undefined where it is none, or names one key twice. */
+function textsOf(text: string): Record<string, string> | undefined {
+  const pairs = text === '' ? [] : text.split(',').map((entry) => /^\s*([^=\s]+)\s*=\s*(.*?)\s*$/s.exec(entry))
+  const texts = new Map(pairs.map((pair) => [pair?.[1] ?? '', pair?.[2] ?? '']))
+  return texts.has('') || texts.size < pairs.length ? undefined : Object.fromEntries(texts)
+}
+
 function optionNamed(name: string): Option {
   const option = OPTIONS.find((candidate) => candidate.name === name)
   if (option === undefined || SECRET_OPTIONS.includes(name)) throw wrong(name, `${name} cannot be set by a flag.`)
@@ -188,7 +212,12 @@ function optionNamed(name: string): Option {
 }
 
 interface SchemaNode extends core.$ZodType {
-  readonly def: { readonly type: string; readonly innerType?: SchemaNode; readonly shape?: Record<string, SchemaNode> }
+  readonly def: {
+    readonly type: string
+    readonly innerType?: SchemaNode
+    readonly shape?: Record<string, SchemaNode>
+    readonly valueType?: SchemaNode
+  }
 }
 
 function optionsOf(schema: SchemaNode, path: readonly string[]): readonly Option[] {
@@ -207,7 +236,7 @@ function optionsOf(schema: SchemaNode, path: readonly string[]): readonly Option
       path,
       name: path.join('.'),
       variable: `CAUSEWAY_${path.map((key) => key.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()).join('_')}`,
-      kind: kinds[bare.def.type] ?? 'text',
+      kind: bare.def.valueType?.def.type === 'string' ? 'texts' : (kinds[bare.def.type] ?? 'text'),
       describes: globalRegistry.get(schema)?.description ?? '',
     },
   ]

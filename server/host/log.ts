@@ -9,6 +9,8 @@ const LOG_EVENTS = {
   'access/open': 'Access is open: whoever reaches this machine from itself may do everything.',
   'cell/alarm': 'Something about this cell needs to be looked at.',
   'cell/failed': 'Work for the cell failed; it is tried again, or its link is begun anew.',
+  'cell/even-size':
+    'The cell has an even number of replicas: it bears the loss of no more of them than with one fewer.',
   'document/compaction-failed': 'A document could not be compacted; its snapshot and tail stay as they are.',
   'document/content-check-failed': 'A comparison of content failed; the update was refused.',
   'document/contested': 'Two replicas accepted different content under the same ids; the earlier one holds.',

@@ -15,6 +15,11 @@ export function webPagesFolder(): string {
   return join(dirname(manifest()), 'dist/web')
 }
 
+/** The script of the `causeway` command. */
+export function commandFile(): string {
+  return join(dirname(manifest()), 'dist/server/cli/main.js')
+}
+
 function manifest(): string {
   return createRequire(import.meta.url).resolve('causeway/package.json')
 }

@@ -5,6 +5,7 @@ import { drainOnSignals } from './signals.js'
 /** A process that records its ends instead of ending. */
 class FakeProcess extends EventEmitter {
   readonly exits: (number | undefined)[] = []
+  connected = true
   exit(code?: number): never {
     this.exits.push(code)
     return undefined as never
@@ -24,8 +25,8 @@ afterEach(() => {
   vi.useRealTimers()
 })
 
-function drain(stop: () => Promise<void>): () => void {
-  return drainOnSignals(stop, { log, process: host as unknown as NodeJS.Process, drainLimitMs: 9_000 })
+function drain(stop: () => Promise<void>, endWithParent = false): () => void {
+  return drainOnSignals(stop, { log, process: host as unknown as NodeJS.Process, drainLimitMs: 9_000, endWithParent })
 }
 
 describe('signals', () => {
@@ -66,8 +67,34 @@ describe('signals', () => {
     expect(events).toEqual(['replica/stopping', 'replica/drain-failed'])
   })
 
+  test('the end of the parent drains as a signal does, where it is to', async () => {
+    drain(() => Promise.resolve())
+    host.emit('disconnect')
+    await vi.runAllTimersAsync()
+    expect(host.exits).toEqual([])
+    drain(() => Promise.resolve(), true)
+    host.emit('disconnect')
+    await vi.runAllTimersAsync()
+    expect(host.exits).toEqual([0])
+  })
+
+  test('a parent that has gone already is missed too', async () => {
+    host.connected = false
+    drain(() => Promise.resolve(), true)
+    await vi.runAllTimersAsync()
+    expect(host.exits).toEqual([0])
+  })
+
+  test('a parent that goes while we drain changes nothing', async () => {
+    const stop = vi.fn(() => new Promise<void>(() => {}))
+    drain(stop, true)
+    host.emit('SIGTERM', 'SIGTERM')
+    host.emit('disconnect')
+    expect([stop.mock.calls.length, host.exits]).toEqual([1, []])
+  })
+
   test('handlers can be taken away', () => {
-    drain(() => Promise.resolve())()
-    expect(host.listenerCount('SIGTERM') + host.listenerCount('SIGINT')).toBe(0)
+    drain(() => Promise.resolve(), true)()
+    expect(host.eventNames()).toEqual([])
   })
 })

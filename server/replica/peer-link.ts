@@ -12,8 +12,8 @@
 import { assert, unreachable } from '../../shared/base/assert.js'
 import type { Run } from '../../shared/causal/hold-back.js'
 import { compareCells, formatCell } from '../../shared/clock/cell.js'
-import { type Dot, type OriginId, replicaNameOf } from '../../shared/clock/dot.js'
-import { COORDINATION_NAME, type Lineages } from '../../shared/clock/lineages.js'
+import { COORDINATION_NAME, type Dot, type OriginId, replicaNameOf } from '../../shared/clock/dot.js'
+import type { Lineages } from '../../shared/clock/lineages.js'
 import { EMPTY_VECTOR, hexOf, sameVector, type VersionVector } from '../../shared/clock/version-vector.js'
 import { CausewayError } from '../../shared/errors/error.js'
 import {

@@ -8,8 +8,8 @@
  * dots, each naming its first one, so that sessions which wait for it are satisfied. All else in its past is known to
  * the cell, so accepting it in the order of delivery leaves no gaps.
  */
-import { type Dot, type OriginId, replicaNameOf } from '../../shared/clock/dot.js'
-import { COORDINATION_NAME, type Lineages } from '../../shared/clock/lineages.js'
+import { COORDINATION_NAME, type Dot, type OriginId, replicaNameOf } from '../../shared/clock/dot.js'
+import type { Lineages } from '../../shared/clock/lineages.js'
 import type { VersionVector } from '../../shared/clock/version-vector.js'
 import { type Op, type Part, partsOf } from '../../shared/protocol/op.js'
 

@@ -13,8 +13,8 @@
  * commit `rewound` takes the cut back, and what is missing then is fetched again.
  */
 import { unreachable } from '../base/assert.js'
-import { type Dot, type OriginId, replicaNameOf } from '../clock/dot.js'
-import { COORDINATION_NAME, type Lineages, type Retirement } from '../clock/lineages.js'
+import { COORDINATION_NAME, type Dot, type OriginId, replicaNameOf } from '../clock/dot.js'
+import type { Lineages, Retirement } from '../clock/lineages.js'
 import { EMPTY_VECTOR, hexOf, maxVector, type VersionVector } from '../clock/version-vector.js'
 import { CausewayError } from '../errors/error.js'
 import type { Op } from '../protocol/op.js'

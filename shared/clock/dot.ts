@@ -13,12 +13,20 @@ export interface Dot {
   readonly seq: number
 }
 
-export const REPLICA_NAME = /^[a-z0-9][a-z0-9-]{0,31}$/
+/** Name under which the coordination store's revisions stand in vectors; its incarnation is the store's epoch. */
+export const COORDINATION_NAME = 'coord'
+
+const ORIGIN_NAME = /^[a-z0-9][a-z0-9-]{0,31}$/
 const INCARNATION = /^[0-9a-f]{16}$/
+
+/** Whether a replica may be called so: 1 to 32 lower-case letters, digits and hyphens, no hyphen first, and not `coord`. */
+export function isReplicaName(text: string): boolean {
+  return ORIGIN_NAME.test(text) && text !== COORDINATION_NAME
+}
 
 /** Joins a replica name and an incarnation (16 lower-case hex digits) into an origin id. */
 export function makeOrigin(replicaName: string, incarnation: string): OriginId {
-  assert(REPLICA_NAME.test(replicaName), `bad replica name ${replicaName}`)
+  assert(ORIGIN_NAME.test(replicaName), `bad replica name ${replicaName}`)
   assert(INCARNATION.test(incarnation), `bad incarnation ${incarnation}`)
   return `${replicaName}.${incarnation}` as OriginId
 }
@@ -26,7 +34,7 @@ export function makeOrigin(replicaName: string, incarnation: string): OriginId {
 /** Whether `text` has the form of an origin id: the check for input. */
 export function isOrigin(text: string): text is OriginId {
   const dot = text.indexOf('.')
-  return dot > 0 && REPLICA_NAME.test(text.slice(0, dot)) && INCARNATION.test(text.slice(dot + 1))
+  return dot > 0 && ORIGIN_NAME.test(text.slice(0, dot)) && INCARNATION.test(text.slice(dot + 1))
 }
 
 export function replicaNameOf(origin: OriginId): string {

@@ -5,8 +5,8 @@
  */
 import { describe, expect, test } from 'vitest'
 import { assert } from '../base/assert.js'
-import { type Dot, makeOrigin, type OriginId } from './dot.js'
-import { COORDINATION_NAME, Lineages, type Retirement } from './lineages.js'
+import { COORDINATION_NAME, type Dot, makeOrigin, type OriginId } from './dot.js'
+import { Lineages, type Retirement } from './lineages.js'
 import { EMPTY_VECTOR, maxVector, type VersionVector } from './version-vector.js'
 
 interface ModelOp {

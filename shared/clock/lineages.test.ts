@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { dotOf, originOf, showVector, vectorOf } from '../../test/support/causal-text.js'
-import { type Dot, makeOrigin, type OriginId } from './dot.js'
-import { COORDINATION_NAME, countLineages, LINEAGES_ALARM, LINEAGES_LIMIT, Lineages } from './lineages.js'
+import { COORDINATION_NAME, type Dot, makeOrigin, type OriginId } from './dot.js'
+import { countLineages, LINEAGES_ALARM, LINEAGES_LIMIT, Lineages } from './lineages.js'
 import { EMPTY_VECTOR, maxVector, sameVector, type VersionVector } from './version-vector.js'
 
 /** `a2:11<a1:10`: the incarnation a2 opens at 11 and names a1:10. `coord1:5=a1:9`: the entry coord1:5 retires a1 at 9. */

@@ -18,7 +18,7 @@
  */
 import { assert } from '../base/assert.js'
 import { CausewayError } from '../errors/error.js'
-import { type Dot, type OriginId, replicaNameOf } from './dot.js'
+import { COORDINATION_NAME, type Dot, type OriginId, replicaNameOf } from './dot.js'
 import { EMPTY_VECTOR, maxVector, type VersionVector } from './version-vector.js'
 
 /** More unretired lineages than this are an alarm: something keeps losing its disk. */
@@ -27,9 +27,6 @@ export const LINEAGES_ALARM = 16
 export const LINEAGES_LIMIT = 64
 /** Openings ever seen, kept for ever: each costs a few bytes, and a replica that starts every minute has decades. */
 const OPENINGS_LIMIT = 16_000_000
-
-/** Name under which the coordination store's revisions stand in vectors; its incarnation is the store's epoch. */
-export const COORDINATION_NAME = 'coord'
 
 /** First op of an incarnation. */
 interface Opening {

@@ -13,6 +13,8 @@ export interface SchemaIssue {
   readonly maximum?: number | bigint
   readonly values?: readonly unknown[]
   readonly keys?: readonly string[]
+  /** What is wrong with a key. */
+  readonly issues?: readonly SchemaIssue[]
 }
 
 export interface DescribedIssue {
@@ -42,6 +44,7 @@ const KINDS: Readonly<Record<string, string>> = {
   int: 'a whole number',
   number: 'a number',
   object: 'an object',
+  record: 'an object',
   string: 'a text',
 }
 
@@ -58,6 +61,8 @@ function predicate(issue: SchemaIssue): string {
       return bound(issue.origin, 'least', Number(issue.minimum))
     case 'too_big':
       return bound(issue.origin, 'most', Number(issue.maximum))
+    case 'invalid_key':
+      return issue.issues?.[0] === undefined ? 'has the wrong form' : predicate(issue.issues[0])
     case 'custom':
     case 'invalid_format':
       return issue.message

@@ -243,6 +243,7 @@ describe('hostile bytes', () => {
     [[4, 1, 0, 2], 'neither 0 nor 1'],
     [[8, 17], 'count out of range'],
     [[8, 1, 1, 65], 'no replica name'],
+    [[8, 1, 5, 99, 111, 111, 114, 100], 'no replica name'],
     [[0, 0, 1], 'no range of versions'],
     [[0, 3, 2], 'no range of versions'],
     [[6, 0, 0, 0, 0, 2, 1, 97, 0, 0, 1, 97, 0, 0], 'two claims of one member'],

@@ -5,7 +5,7 @@
  */
 import { assert } from '../base/assert.js'
 import { type CellIdentity, readCell, writeCell } from '../clock/cell.js'
-import { incarnationOf, makeOrigin, type OriginId, REPLICA_NAME, replicaNameOf } from '../clock/dot.js'
+import { incarnationOf, isOrigin, isReplicaName, makeOrigin, type OriginId, replicaNameOf } from '../clock/dot.js'
 import { bytesOfHex, hexOf, readVector, writeVector } from '../clock/version-vector.js'
 import { DOCUMENT_NAME_LIMIT_BYTES, isDocumentName } from './document-name.js'
 import { badMessage, FrameReader } from './frame-reader.js'
@@ -323,6 +323,7 @@ function readHello(from: FrameReader): Hello {
   const claims = readClaims(from)
   const window = from.varUint()
   const [name, incarnation] = [replicaNameOf(own), incarnationOf(own)]
+  if (!isReplicaName(name)) throw badMessage('no replica name')
   const facts = { oldest, newest, ...identity, configEpoch, name, incarnation, standing, life }
   return { type: 'hello', ...facts, durable, heads, claims, window }
 }
@@ -355,13 +356,14 @@ function writeOrigin(out: OpWriter, origin: OriginId): void {
 }
 
 function readOrigin(from: FrameReader): OriginId {
-  const name = readName(from)
-  return makeOrigin(name, hexOf(from.raw(INCARNATION_BYTES)))
+  const origin = `${from.varString(32)}.${hexOf(from.raw(INCARNATION_BYTES))}`
+  if (!isOrigin(origin)) throw badMessage('no replica name')
+  return origin
 }
 
 function readName(from: FrameReader): string {
   const name = from.varString(32)
-  if (!REPLICA_NAME.test(name)) throw badMessage('no replica name')
+  if (!isReplicaName(name)) throw badMessage('no replica name')
   return name
 }
 

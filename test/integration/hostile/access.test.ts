@@ -318,7 +318,7 @@ describe('one socket, several rights', () => {
 })
 
 test('[SEC] no token and no secret is in what the replica said', () => {
-  const said = replica.output.join('')
+  const said = replica.out + replica.err
   expect(said).toContain('http/request')
   for (const secret of [SECRET, ...forged.map(([, forgery]) => forgery).filter((forgery) => forgery.length > 40)]) {
     expect(said.includes(secret)).toBe(false)

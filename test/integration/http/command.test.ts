@@ -1,43 +1,28 @@
 /** The command as people start it: a child process, its output, its signals. */
-import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { freePorts } from '../../../server/cli/free-ports.js'
+import { CommandProcess } from '../../support/command-process.js'
 
 let folder: string
-const children: ChildProcess[] = []
+const started: CommandProcess[] = []
 
 beforeAll(() => {
   folder = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'causeway-command-'))
 })
 afterEach(() => {
-  for (const child of children.splice(0)) child.kill('SIGKILL')
+  for (const { child } of started.splice(0)) child.kill('SIGKILL')
 })
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
-/** The environment without our variables, and with `more`. */
-function environment(more: Record<string, string>): Record<string, string | undefined> {
-  const others = Object.entries(process.env).filter(([name]) => !name.startsWith('CAUSEWAY_'))
-  return { ...Object.fromEntries(others), ...more }
-}
-
-function causeway(args: string[], env: Record<string, string> = {}) {
-  const child = spawn(process.execPath, ['dist/server/cli/main.js', ...args], { env: environment(env) })
-  children.push(child)
-  const written = { out: '', err: '' }
-  const lines = createInterface({ input: child.stdout })
-  child.stdout.on('data', (chunk) => {
-    written.out += chunk
-  })
-  child.stderr.on('data', (chunk) => {
-    written.err += chunk
-  })
-  const ended = once(child, 'close').then(([code]) => code as number)
-  return { child, written, ended, nextLine: async () => String((await once(lines, 'line'))[0]) }
+function causeway(args: string[], env: Record<string, string> = {}): CommandProcess {
+  const command = new CommandProcess(args, env)
+  started.push(command)
+  return command
 }
 
 const serveArgs = (): string[] => [
@@ -53,7 +38,7 @@ const serveArgs = (): string[] => [
 describe('causeway serve', () => {
   test('prints one line of JSON when it serves, and drains to 0 on SIGTERM', async () => {
     const served = causeway([...serveArgs(), '--name', 'b', '--cell', 'demo'])
-    const ready = JSON.parse(await served.nextLine())
+    const ready = JSON.parse(await served.line())
     expect(ready).toEqual({
       event: 'ready',
       name: 'b',
@@ -64,7 +49,16 @@ describe('causeway serve', () => {
     expect((await fetch(`${ready.url}/healthz`)).status).toBe(200)
     served.child.kill('SIGTERM')
     expect(await served.ended).toBe(0)
-    expect([served.written.out.trim().split('\n').length, served.written.err]).toEqual([1, ''])
+    expect([served.out.trim().split('\n').length, served.err]).toEqual([1, ''])
+  })
+
+  test('warns, after it has said that it serves, of a cell that is no better than a smaller one', async () => {
+    const [port] = await freePorts(1)
+    const peers = `a=ws://127.0.0.1:${port},b=ws://127.0.0.1:${port! + 1}`
+    const served = causeway([...serveArgs(), '--listen', `127.0.0.1:${port}`, '--peers', peers, '--new-cell'])
+    const warning = JSON.parse(await served.line((line) => line.includes('cell/even-size')))
+    expect(warning).toMatchObject({ level: 'warn', event: 'cell/even-size', members: 2 })
+    expect(await served.line()).toContain('"event":"ready"')
   })
 
   test.each([
@@ -81,7 +75,7 @@ describe('causeway serve', () => {
     const { port } = taken.address() as { port: number }
     const served = causeway([...serveArgs(), '--listen', `127.0.0.1:${port}`])
     expect(await served.ended).toBe(2)
-    expect(served.written.err).toBe(`config/invalid: listen: 127.0.0.1:${port} is in use by another program.\n`)
+    expect(served.err).toBe(`config/invalid: listen: 127.0.0.1:${port} is in use by another program.\n`)
     taken.close()
   })
 
@@ -89,37 +83,11 @@ describe('causeway serve', () => {
     const secret = 'canary-secret-of-more-than-32-bytes'
     const env = { CAUSEWAY_AUTH_SECRET: secret, CAUSEWAY_LOG_LEVEL: 'debug' }
     const served = causeway(serveArgs().slice(0, -2), env)
-    const { url } = JSON.parse(await served.nextLine())
+    const { url } = JSON.parse(await served.line())
     expect((await fetch(`${url}/v1/documents?token=canary`)).status).toBe(401)
     served.child.kill('SIGTERM')
     expect(await served.ended).toBe(0)
-    expect(served.written.out + served.written.err).not.toContain('canary')
-    expect(served.written.out).toContain('"event":"http/request"')
-  })
-})
-
-describe('causeway dev', () => {
-  test('greets with the address, and says loudly that access is open', async () => {
-    const data = mkdtempSync(join(folder, 'dev-'))
-    const served = causeway(['dev', '--port', '0', '--data', data])
-    await expect.poll(() => served.written.out).toContain('Ctrl-C')
-    const url = /Open +(http:\/\/127\.0\.0\.1:\d+\/)/.exec(served.written.out)?.[1]
-    expect((await fetch(`${url}healthz`)).status).toBe(200)
-    expect(served.written.out).toContain('ACCESS IS OPEN')
-    expect(served.written.out).toContain(join(data, 'a'))
-    served.child.kill('SIGINT')
-    expect(await served.ended).toBe(0)
-  })
-
-  test('greets programs in JSON', async () => {
-    const served = causeway(['dev', '--port', '0', '--data', mkdtempSync(join(folder, 'dev-')), '--json'])
-    expect(JSON.parse(await served.nextLine())).toMatchObject({
-      event: 'ready',
-      name: 'a',
-      cell: 'dev',
-      port: expect.any(Number),
-    })
-    served.child.kill('SIGTERM')
-    expect(await served.ended).toBe(0)
+    expect(served.out + served.err).not.toContain('canary')
+    expect(served.out).toContain('"event":"http/request"')
   })
 })
