@@ -34,6 +34,8 @@ export async function serve(options: ServeOptions, { env, out }: Terminal): Prom
   })
   process.off('disconnect', exitNow)
   drainOnSignals(() => replica.stop(), { log, endWithParent })
+  // In a cell of several that is not born yet, once its members have met.
+  await replica.served
   const { port, url } = replica
   out(`${JSON.stringify({ event: 'ready', name: config.name, cell: config.cell, port, url })}\n`)
   const members = Object.keys(config.peers ?? {}).length

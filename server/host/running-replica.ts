@@ -30,6 +30,7 @@ import { Maintenance } from './maintenance.js'
 import { Metrics } from './metrics.js'
 import { createMetricsPage } from './metrics-page.js'
 import { readVersion, webPagesFolder } from './own-package.js'
+import { configuredMembers } from './members.js'
 import { LinkTalk } from './peer-talk.js'
 import { reportRecovered } from './recovered-report.js'
 import { deniesRelay } from './relay-policy.js'
@@ -64,12 +65,14 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
   const { recovered } = storage
   const workers = new DocumentWorkers({ threads: config.workers })
   let state: 'serving' | 'draining' = 'serving'
+  const { names, others } = configuredMembers(config)
+  const members = new Map([...names].map((name) => [name, others.get(name) ?? '']))
 
   const cellHost = new CellHost({
     name: config.name,
     origin,
     cellName: config.cell,
-    listed: membersOf(config),
+    listed: members,
     isNewCell: config.newCell,
     log: storage,
     now: Date.now,
@@ -208,7 +211,7 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
     self: { name: config.name, incarnation: incarnationOf(origin) },
     cellName: config.cell,
     secret: config.cellSecret,
-    peers: membersOf(config),
+    peers: others,
     onConnected: (peer) => cellHost.connected(peer),
     onMessage: (peer, message) => cellHost.received(peer, message),
     onDisconnected: (peer) => cellHost.disconnected(peer),
@@ -285,11 +288,6 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
       return stopping
     },
   }
-}
-
-/** Every member by name; one without peers is alone. */
-function membersOf(config: Config): ReadonlyMap<string, string> {
-  return config.peers ? new Map(Object.entries(config.peers)) : new Map([[config.name, '']])
 }
 
 /** The transport's log as events of ours. */
