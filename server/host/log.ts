@@ -7,6 +7,9 @@ import { lineWriter } from './log-lines.js'
 
 const LOG_EVENTS = {
   'access/open': 'Access is open: whoever reaches this machine from itself may do everything.',
+  'cell/comparison-failed': 'A comparison with a peer failed; it is tried again.',
+  'cell/diverged': 'Two replicas made different documents of the same ops: somebody has to look.',
+  'cell/divergence-ended': 'A document that had diverged is equal again.',
   'document/compaction-failed': 'A document could not be compacted; its snapshot and tail stay as they are.',
   'document/content-check-failed': 'A comparison of content failed; the update was refused.',
   'document/load-failed': 'A document could not be loaded.',

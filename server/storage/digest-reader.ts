@@ -1,6 +1,6 @@
 /**
  * Which ops touched which document, for comparing replicas: the digests in the `documents` table, and the tree over
- * them. A table of a hundred thousand rows takes a third of a second to hash, so it is read once, in slices between
+ * them. A table of a hundred thousand rows takes half a second to hash, so it is read once, in slices between
  * which others read, and from then on only the documents are read again that the log says were touched. What a slice
  * shows is one moment, the whole is not: between two slices documents change, and those the log names afterwards.
  *
@@ -32,8 +32,8 @@ export interface LeafPage {
 /** A document's digest and clock, as `load` would give them now. */
 export type StoredDigest = Omit<DocumentView, 'fingerprint'>
 
-/** Rows that are hashed, or looked through, without a pause: some 5 ms. */
-const SLICE_ROWS = 1_000
+/** Rows that are hashed, or read, without a pause: some 3 ms. */
+const SLICE_ROWS = 500
 /** The tree is made anew after so long, whatever the log says: rows may be replaced without an op. */
 const KEEP_MS = 10 * 60_000
 const NO_BUCKET = 0xffff
@@ -132,10 +132,12 @@ export class DigestReader {
   leaves({ prefix, buckets, cursor }: LeafRange): Promise<LeafPage> {
     return this.inTurn(async () => {
       const { slots } = await this.current()
+      const wanted = new Uint8Array(NO_BUCKET + 1) // Asked for every document there is: faster than a set.
+      for (const bucket of buckets) wanted[bucket] = 1
       const leaves: Leaf[] = []
       let looked = 0
       for (let id = cursor + 1; id < slots.size; id++) {
-        if (!buckets.has(slots.bucketOf(id))) continue
+        if (wanted[slots.bucketOf(id)] === 0) continue
         const row = this.selectById.get(id)
         if (row?.name.startsWith(prefix)) {
           leaves.push({ name: row.name, generation: row.generation, count: row.count, xor: hex(row.digest) })
