@@ -57,7 +57,7 @@ class TestReplica {
       this.store.close()
       temporary[Symbol.dispose]()
     })
-    const slowly = async <Value>(read: () => Value): Promise<Value> => {
+    const slowly = async <Value>(read: () => Value | Promise<Value>): Promise<Value> => {
       await meanwhile()
       return read()
     }
@@ -283,7 +283,7 @@ describe('under load', () => {
     }
   }
 
-  test.each([1, 2, 3, 4, 5, 6])('writes never look like divergence or like trouble (seed %d)', async (seed) => {
+  test.each([1, 2, 3, 4])('writes never look like divergence or like trouble (seed %d)', async (seed) => {
     const replicas = start(['a', 'b', 'c'])
     for (let index = 0; index < 8; index++) replicas[0]!.write({ [`doc-${index}`]: 'first' })
     everybodyCatchesUp()
@@ -318,6 +318,12 @@ describe('under load', () => {
     }
     const { documents } = await b!.report({ all: true })
     expect(documents).toMatchObject([{ document: 'busy', state: 'equal' }])
+  })
+
+  test('a document that is behind for a moment is looked at again', async () => {
+    const [a] = start(['a', 'b'], () => ({ pause: async () => everybodyCatchesUp() }))
+    a!.write({ x: 'one' })
+    expect(await a!.report()).toMatchObject({ verdict: 'equal', checked: 1 })
   })
 
   test.each([1, 2, 3])('what diverged is found among writes (seed %d)', async (seed) => {
@@ -357,8 +363,9 @@ test('a member that is lost while it is asked counts as one that did not answer'
   a!.write({ x: 'one' })
   b!.catchUp()
   const { onAsked } = c!
+  let answers = 0
   c!.onAsked = async (from, question) => {
-    if (question[1] === 3) throw new CausewayError('cell/draining')
+    if (question[1] === 3 && ++answers > 1) throw new CausewayError('cell/draining')
     return onAsked!(from, question)
   }
   const report = await a!.report({ all: true })
@@ -480,6 +487,7 @@ describe('the background', () => {
     // Lag does not end it, nor do other ops on top.
     a!.write({ 'doc-9': 'two' })
     await a!.step()
+    expect(await a!.report()).toMatchObject({ verdict: 'diverged', diverged: ['doc-9'] })
     everybodyCatchesUp()
     await a!.step()
     expect(a!.convergence.stats().divergedDocuments).toBe(1)

@@ -79,7 +79,18 @@ describe('what a peer sends', () => {
     ['nothing', []],
     ['another version', [2, 3, 0, 0]],
     ['an unknown message', [1, 4]],
-    ['more names than a question holds', [1, 3, 0, CONVERGENCE_LIMITS.names + 1]],
+    [
+      'more names than a question holds',
+      [
+        1,
+        3,
+        0,
+        CONVERGENCE_LIMITS.names + 1,
+        ...Array(CONVERGENCE_LIMITS.names + 1)
+          .fill([1, 0x61])
+          .flat(),
+      ],
+    ],
     ['a name that is none', [1, 3, 0, 1, 1, 0x2f]],
     ['bytes behind the message', [1, 3, 0, 0, 0]],
     ['a tree that is cut off', [1, 1, 0, 1, 2, 3]],
