@@ -15,6 +15,7 @@
 import { createHash, type Hash } from 'node:crypto'
 import type * as Y from 'yjs'
 import { type DocumentState, deeper } from './document-state.js'
+import { FINGERPRINT_VERSION } from './fingerprint-version.js'
 import { loadDocument } from './load.js'
 import {
   type Content,
@@ -28,8 +29,7 @@ import {
   stateVectorOf,
 } from './yjs-internals.js'
 
-/** Changes whenever the fingerprint of any document does, so that replicas of different versions do not compare. */
-const FORMAT = 'causeway document fingerprint 1'
+const FORMAT = `causeway document fingerprint ${FINGERPRINT_VERSION}`
 const HEX_DIGITS = 32
 
 /** 32 hex digits (128 bits of SHA-256). Throws `document/too-expensive` for values beyond `NESTING_LIMIT`, and as `loadDocument`. */

@@ -11,6 +11,9 @@ const LOG_EVENTS = {
   'cell/failed': 'Work for the cell failed; it is tried again, or its link is begun anew.',
   'cell/even-size':
     'The cell has an even number of replicas: it bears the loss of no more of them than with one fewer.',
+  'cell/comparison-failed': 'A comparison with a peer failed; it is tried again.',
+  'cell/diverged': 'Two replicas made different documents of the same ops: somebody has to look.',
+  'cell/divergence-ended': 'A document that had diverged is equal again.',
   'document/compaction-failed': 'A document could not be compacted; its snapshot and tail stay as they are.',
   'document/content-check-failed': 'A comparison of content failed; the update was refused.',
   'document/contested': 'Two replicas accepted different content under the same ids; the earlier one holds.',

@@ -53,6 +53,11 @@ function familiesOf(metrics: Metrics): readonly Family[] {
     histogram('causeway_batch_ops', 'Ops in one group commit.', metrics.batchOps),
     gauge('causeway_queue_bytes', 'Bytes accepted and not yet on disk.', () => metrics.queueBytes),
     gauge('causeway_open_documents', 'Documents held open.', () => metrics.openDocuments),
+    gauge(
+      'causeway_diverged_documents',
+      'Documents that differ from a peer’s by the same ops.',
+      () => metrics.divergedDocuments,
+    ),
     gauge('causeway_connections', 'Open WebSocket connections.', () => metrics.connections),
     numbers('causeway_refusals_total', 'Refusals, by error code.', 'counter', 'code', metrics.refusals),
     numbers('causeway_connection_events_total', 'What connections met.', 'counter', 'event', metrics.transportEvents),

@@ -65,6 +65,8 @@ export class Metrics {
   /** Bytes accepted and not yet on disk. */
   queueBytes = 0
   openDocuments = 0
+  /** Documents known to differ from a peer's although both hold the same ops. */
+  divergedDocuments = 0
   /** Read at each scrape. */
   workerTasks: () => Readonly<Record<string, WorkerTaskTotals>> = () => ({})
   /** What connections met, by event. */

@@ -11,6 +11,8 @@ import path from 'node:path'
 import type { Worker } from 'node:worker_threads'
 import { assert, unreachable } from '../../shared/base/assert.js'
 import { CausewayError } from '../../shared/errors/error.js'
+import type { LeafPage, LeafRange, StoredDigest } from './digest-reader.js'
+import type { DigestTree } from './digest-tree.js'
 import type {
   Backlog,
   CommitFigures,
@@ -153,6 +155,18 @@ class LogClient implements Log {
 
   scrub(): Promise<ScrubReport> {
     return this.read((id) => ({ type: 'scrub', id }))
+  }
+
+  digestTree(prefix: string): Promise<DigestTree> {
+    return this.read((id) => ({ type: 'digest-tree', id, prefix }))
+  }
+
+  digestLeaves(range: LeafRange): Promise<LeafPage> {
+    return this.read((id) => ({ type: 'digest-leaves', id, range }))
+  }
+
+  digestsOf(names: readonly string[]): Promise<readonly (StoredDigest | undefined)[]> {
+    return this.read((id) => ({ type: 'digests', id, names }))
   }
 
   backup(path: string): Promise<void> {

@@ -3,6 +3,7 @@ import type { Dot, OriginId } from '../../shared/clock/dot.js'
 import type { HybridTime } from '../../shared/clock/hybrid-clock.js'
 import type { ErrorCodeName } from '../../shared/errors/codes.js'
 import { CausewayError, type ErrorDetails } from '../../shared/errors/error.js'
+import type { LeafRange } from './digest-reader.js'
 import type { LogOptions, PruneOptions, Recovered } from './log.js'
 import type {
   ListOptions,
@@ -41,6 +42,9 @@ export type ToReader =
   | ReadDocument
   | { readonly type: 'list'; readonly id: number; readonly options: ListOptions }
   | { readonly type: 'scrub'; readonly id: number }
+  | { readonly type: 'digest-tree'; readonly id: number; readonly prefix: string }
+  | { readonly type: 'digest-leaves'; readonly id: number; readonly range: LeafRange }
+  | { readonly type: 'digests'; readonly id: number; readonly names: readonly string[] }
   | { readonly type: 'backup'; readonly id: number; readonly path: string }
   | { readonly type: 'close'; readonly id: number }
 

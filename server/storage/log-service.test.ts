@@ -129,6 +129,14 @@ test('closing is answered, and the port told', () => {
 })
 
 describe('the reader', () => {
+  function settled(): { promise: Promise<void>; resolve: () => void } {
+    let resolve = (): void => {}
+    const promise = new Promise<void>((done) => {
+      resolve = done
+    })
+    return { promise, resolve }
+  }
+
   type Sent = FromReader | Together<FromReader>
 
   function reader(): { ask: (message: Parameters<ReaderService['handle']>[0]) => Sent[] } {
@@ -180,6 +188,28 @@ describe('the reader', () => {
     expect(reader().ask({ type: 'load', id: 5, document: 'x', options: {} })).toMatchObject([
       { type: 'damaged', document: 'x', reason: 'checksum of an op does not match' },
       { type: 'failed', id: 5, error: { code: 'document/unavailable', details: { position: 2 } } },
+    ])
+  })
+
+  test('answers about digests, of a tree after a few turns', async () => {
+    handle(batch('1'), batch('2'))
+    const answers: Sent[] = []
+    const { promise, resolve } = settled()
+    const service = new ReaderService(
+      { directory, replicaName: 'a', incarnation: incarnation(1) },
+      (message) => answers.push(message) === 4 && resolve(),
+      () => {},
+    )
+    onTestFinished(() => service.handle({ type: 'close', id: 0 }))
+    service.handle({ type: 'digest-tree', id: 1, prefix: '' })
+    service.handle({ type: 'digest-leaves', id: 2, range: { prefix: 'none', buckets: new Set([1]), cursor: 0 } })
+    service.handle({ type: 'digests', id: 3, names: ['x', 'missing'] })
+    await promise
+    expect(answers).toMatchObject([
+      { type: 'up' },
+      { type: 'answered', id: 3, value: [{ generation: 0, count: 2 }, undefined] },
+      { type: 'answered', id: 1, value: { documents: 1 } },
+      { type: 'answered', id: 2, value: { leaves: [], cursor: 0 } },
     ])
   })
 

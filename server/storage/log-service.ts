@@ -4,6 +4,7 @@ import type Database from 'better-sqlite3'
 import { unreachable } from '../../shared/base/assert.js'
 import { asCausewayError, type CausewayError } from '../../shared/errors/error.js'
 import { backUp } from './backup.js'
+import { DigestReader } from './digest-reader.js'
 import type { LogOptions, ScrubReport } from './log.js'
 import {
   type Answer,
@@ -118,6 +119,13 @@ export class WriterService {
   }
 }
 
+interface Opened {
+  readonly database: Database.Database
+  readonly reader: LogReader
+  readonly scrubber: Scrubber
+  readonly digests: DigestReader
+}
+
 /** The reader thread: a connection of its own, so that a read waits for no disk but its own. */
 export class ReaderService {
   private readonly path: string
@@ -126,7 +134,7 @@ export class ReaderService {
   private readonly stop = new AbortController()
   /** Answers that are sent together. */
   private gathered: { readonly messages: FromReader[]; readonly transfer: ArrayBuffer[] } | undefined
-  private opened: { database: Database.Database; reader: LogReader; scrubber: Scrubber } | undefined
+  private opened: Opened | undefined
 
   constructor(
     options: LogOptions,
@@ -158,8 +166,17 @@ export class ReaderService {
       case 'scrub':
         answer(message.id, this.post, () => this.scrub())
         break
+      case 'digest-tree':
+        void this.answerLater(message.id, () => this.open().digests.tree(message.prefix))
+        break
+      case 'digest-leaves':
+        void this.answerLater(message.id, () => this.open().digests.leaves(message.range))
+        break
+      case 'digests':
+        answer(message.id, this.post, () => this.open().digests.digests(message.names))
+        break
       case 'backup':
-        this.backUp(message)
+        void this.answerLater(message.id, () => backUp(this.path, message.path, this.stop.signal))
         break
       case 'close':
         this.stop.abort()
@@ -189,11 +206,13 @@ export class ReaderService {
     this.send({ type: 'together', messages }, transfer)
   }
 
-  private backUp({ id, path }: Extract<ToReader, { type: 'backup' }>): void {
-    backUp(this.path, path, this.stop.signal).then(
-      () => this.post({ type: 'answered', id, value: undefined }),
-      (thrown) => this.post({ type: 'failed', id, error: toErrorMessage(asCausewayError(thrown)) }),
-    )
+  /** For what takes several turns. */
+  private async answerLater(id: number, work: () => Promise<unknown>): Promise<void> {
+    try {
+      this.post({ type: 'answered', id, value: await work() })
+    } catch (thrown) {
+      this.post({ type: 'failed', id, error: toErrorMessage(asCausewayError(thrown)) })
+    }
   }
 
   private read(message: ReadDocument): void {
@@ -226,10 +245,11 @@ export class ReaderService {
     } catch {}
   }
 
-  private open(): { database: Database.Database; reader: LogReader; scrubber: Scrubber } {
+  private open(): Opened {
     if (!this.opened) {
       const database = openReadOnly(this.path)
-      this.opened = { database, reader: new LogReader(database), scrubber: new Scrubber(database) }
+      const [reader, scrubber, digests] = [new LogReader(database), new Scrubber(database), new DigestReader(database)]
+      this.opened = { database, reader, scrubber, digests }
     }
     return this.opened
   }

@@ -14,6 +14,8 @@ import type { Claims } from '../../shared/protocol/peer.js'
 import type { StoredBirth } from '../replica/birth.js'
 import type { LoggedOp, LogRange } from '../replica/op-stream.js'
 import type { RejoinPhase } from '../replica/rejoin.js'
+import type { LeafPage, LeafRange, StoredDigest } from './digest-reader.js'
+import type { DigestTree } from './digest-tree.js'
 import type {
   DocumentPage,
   ListOptions,
@@ -199,6 +201,12 @@ export interface Log {
    */
   saveSnapshot(snapshot: SnapshotToSave): Promise<void>
   list(options: ListOptions): Promise<DocumentPage>
+  /** The op digests of all documents whose name starts with `prefix`, as a tree that replicas compare. Rejects as a read. */
+  digestTree(prefix: string): Promise<DigestTree>
+  /** The documents of some of its buckets, page by page. Rejects as a read. */
+  digestLeaves(range: LeafRange): Promise<LeafPage>
+  /** Digest and clock of the newest lives of at most `CONVERGENCE_LIMITS.names` documents, without reading them. Rejects as a read. */
+  digestsOf(names: readonly string[]): Promise<readonly (StoredDigest | undefined)[]>
   /** Writes a little and takes it back: resolves where a commit may succeed again. Rejects as a commit fails. */
   probe(): Promise<void>
   prune(options: PruneOptions): Promise<PruneReport>
