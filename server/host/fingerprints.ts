@@ -17,6 +17,8 @@ const WAITING = 256
 /** Trouble of the moment: the next time it may work. */
 const PASSING = new Set(['document/busy', 'storage/busy', 'cell/draining'])
 
+import { byTime } from './settle-contents.js'
+
 export interface FingerprintOptions {
   readonly log: Pick<Log, 'load' | 'digestsOf'>
   /** 32 hex digits; rejects where the document is too expensive. */
@@ -86,7 +88,7 @@ export class Fingerprints {
     const key = keyOf(name, ops)
     let fingerprint: string | NoFingerprint | undefined = this.known.get(key)
     if (fingerprint === undefined) {
-      const state = { snapshot: snapshot?.update, tail: tail.map(({ update }) => update) }
+      const state = { snapshot: snapshot?.update, tail: [...tail].sort(byTime).map(({ update }) => update) }
       fingerprint = await this.options.compute(state).catch(failureOf)
       if (fingerprint !== 'late') this.keep(key, fingerprint)
     }

@@ -27,10 +27,10 @@ import { DocumentHost } from './document-host.js'
 import { createDocumentWork } from './document-work.js'
 import { createLog, type Log, type LogEvent, type LogFields } from './log.js'
 import { Maintenance } from './maintenance.js'
+import { configuredMembers } from './members.js'
 import { Metrics } from './metrics.js'
 import { createMetricsPage } from './metrics-page.js'
 import { readVersion, webPagesFolder } from './own-package.js'
-import { configuredMembers } from './members.js'
 import { LinkTalk } from './peer-talk.js'
 import { reportRecovered } from './recovered-report.js'
 import { deniesRelay } from './relay-policy.js'
@@ -249,6 +249,7 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
     network.tick(performance.now())
     sockets.tick(performance.now())
     metrics.waitingRequests = cell.sessions.waiting
+    metrics.divergedDocuments = convergence.stats().divergedDocuments
     metrics.openDocuments = documents.stats().openDocuments
     metrics.queueBytes = documents.stats().inFlightBytes
     metrics.connections = sockets.stats().connections

@@ -30,7 +30,8 @@ export async function settleContents(
   return await log.open(name)
 }
 
-function byTime(left: TailUpdate, right: TailUpdate): number {
+/** Orders ops so that each comes after all that it builds on, the same everywhere. */
+export function byTime(left: TailUpdate, right: TailUpdate): number {
   if (left.hlc !== right.hlc) return left.hlc - right.hlc
   if (left.dot.origin !== right.dot.origin) return left.dot.origin < right.dot.origin ? -1 : 1
   return left.dot.seq - right.dot.seq
