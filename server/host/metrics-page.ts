@@ -53,6 +53,7 @@ function familiesOf(metrics: Metrics): readonly Family[] {
     histogram('causeway_batch_ops', 'Ops in one group commit.', metrics.batchOps),
     gauge('causeway_queue_bytes', 'Bytes accepted and not yet on disk.', () => metrics.queueBytes),
     gauge('causeway_open_documents', 'Documents held open.', () => metrics.openDocuments),
+    gauge('causeway_waiting_requests', 'Requests that wait for other replicas.', () => metrics.waitingRequests),
     gauge('causeway_connections', 'Open WebSocket connections.', () => metrics.connections),
     numbers('causeway_refusals_total', 'Refusals, by error code.', 'counter', 'code', metrics.refusals),
     numbers('causeway_connection_events_total', 'What connections met.', 'counter', 'event', metrics.transportEvents),

@@ -10,7 +10,17 @@ import { TRANSPORT_EVENTS, type TransportEvent } from '../transport/observer.js'
 const INGEST_STAGES = ['check', 'queue', 'commit', 'deliver'] as const
 
 /** What clients wait for, beside their updates (those are in the ingest stages). Each wait has one of these names. */
-const WAIT_CAUSES = ['document-load', 'content-check', 'diff'] as const
+const WAIT_CAUSES = [
+  'document-load',
+  'content-check',
+  'diff',
+  // At the desk where sessions are served: for this replica, for others to tell what they have, for other disks.
+  'delivered',
+  'configured',
+  'vectors-known',
+  'majority-durable',
+  'write-concern',
+] as const
 
 /** Totals of one kind of task in the document workers. */
 export interface WorkerTaskTotals {
@@ -62,6 +72,8 @@ export class Metrics {
   /** Bytes accepted and not yet on disk. */
   queueBytes = 0
   openDocuments = 0
+  /** Requests that wait for other replicas. */
+  waitingRequests = 0
   /** Read at each scrape. */
   workerTasks: () => Readonly<Record<string, WorkerTaskTotals>> = () => ({})
   /** What connections met, by event. */

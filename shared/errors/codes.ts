@@ -102,6 +102,14 @@ export const ERROR_CODES = {
     close: 4409,
     exit: 5,
   },
+  'cell/recovering': {
+    says: 'This replica catches up with what it once held, and serves no clients before.',
+    retry: 'elsewhere',
+    outcome: definite,
+    http: 503,
+    close: 4503,
+    exit: 3,
+  },
   'cell/starting': {
     says: 'This replica is still starting.',
     retry: 'later',
