@@ -15,6 +15,7 @@ import type { Log } from '../host/log.js'
 import type { Cell } from '../replica/cell.js'
 import type { Documents } from '../replica/documents.js'
 import { sendJson } from './answer.js'
+import { onceOver } from './answer-end.js'
 import { createCallerCheck } from './caller.js'
 import { type CheckConvergence, cellEndpoints } from './cell.js'
 import { type DocumentWork, documentEndpoints } from './documents.js'
@@ -99,7 +100,7 @@ export function createHttpApi(options: HttpApiOptions): HttpApi {
 function observe({ metrics, log, now, readiness }: HttpApiOptions): RequestHandler {
   return (request, response, next) => {
     const startedMs = now()
-    response.once('close', () => {
+    onceOver(response, () => {
       const ms = now() - startedMs
       const status = response.writableFinished ? response.statusCode : 499
       metrics.answered(status, ms / 1000)

@@ -14,6 +14,7 @@ import { type SessionToken, TOKEN_LIMIT_CHARS } from '../../shared/session/token
 import { addressKey } from '../access/address.js'
 import type { Identity } from '../access/identity.js'
 import type { Cell, Progress, Wish } from '../replica/cell.js'
+import { onceOver } from './answer-end.js'
 import type { Readiness } from './api.js'
 import { invalid } from './invalid.js'
 import { TIMEOUT_USUAL_MS } from './schemas.js'
@@ -156,11 +157,9 @@ export class HttpSession {
 
   /** Nobody waits for whom nobody listens to. */
   private endWithConnection(): void {
-    const end = (): void => {
+    onceOver(this.response, () => {
       if (!this.response.writableFinished) this.abandoned.abort(invalid('connection', 'ended early'))
-    }
-    if (this.response.closed) end()
-    else this.response.once('close', end)
+    })
   }
 
   private reset(error: unknown): unknown {
