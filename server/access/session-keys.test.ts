@@ -10,8 +10,12 @@ const macOf = (source: Parameters<typeof createSessionKeys>[0]) => {
 }
 
 test('every replica of a cell has the same key, and keeps it from version to version', () => {
-  expect(macOf({ cell: CELL, secret: 'a cell secret' })).toMatchInlineSnapshot(`"130f8d2029abaddd93c495b22d108daf522c46351b2ed9e38e2d3e83b63d8d0f"`)
-  expect(macOf({ cell: CELL })).toMatchInlineSnapshot(`"5d4a2c15ce09d3f0cf8ae28afd6769e6d3c677f8e1d4978acdc893873544b3f0"`)
+  expect(macOf({ cell: CELL, secret: 'a cell secret' })).toMatchInlineSnapshot(
+    `"130f8d2029abaddd93c495b22d108daf522c46351b2ed9e38e2d3e83b63d8d0f"`,
+  )
+  expect(macOf({ cell: CELL })).toMatchInlineSnapshot(
+    `"5d4a2c15ce09d3f0cf8ae28afd6769e6d3c677f8e1d4978acdc893873544b3f0"`,
+  )
 })
 
 test('[SEC] another secret, another cell, and no secret have other keys', () => {

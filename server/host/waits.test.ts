@@ -182,7 +182,7 @@ test('whatever comes in whatever order, exactly those are released whose entries
     fc.record({ type: fc.constant('leave' as const), index: fc.nat(20) }),
   )
   await fc.assert(
-    fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
+    fc.asyncProperty(fc.array(step, { maxLength: 40, size: 'max' }), async (steps) => {
       const { wait, move } = world()
       const reached = new Map<string, number>()
       const waiting: { wanted: Record<string, number>; state: string; client: AbortController; isDone: boolean }[] = []

@@ -17,7 +17,7 @@ import type { OriginId } from '../../shared/clock/dot.js'
 import { CausewayError } from '../../shared/errors/error.js'
 
 /** Waiting at once, all causes together. */
-export const WAITING_LIMIT = 10_000
+const WAITING_LIMIT = 10_000
 
 const SWEEP_MS = 1_000
 

@@ -1,7 +1,7 @@
 /**
- * The HTTP API of a replica (API.md), as one request handler. Each request passes, in this order: its target is brought into
- * one form; its session begins; pages that may not speak to us are turned away; the caller is identified and its rate counted; then one
- * endpoint of the table answers. What is in no table is `request/not-found`.
+ * The HTTP API of a replica (API.md), as one request handler. Each request passes, in this order: its target is brought
+ * into one form; its session begins; pages that may not speak to us are turned away; the caller is identified and its
+ * rate counted; then one endpoint of the table answers. What is in no table is `request/not-found`.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import express, { type NextFunction, type Request, type RequestHandler, type Response } from 'express'
@@ -63,6 +63,8 @@ export interface HttpApiOptions {
   readonly version: string
   /** Monotonic ms. */
   readonly now: () => number
+  /** Requests of one user or address that may wait for other replicas at once. */
+  readonly waitingPerCaller?: number
   /** Absolute path of a folder with built pages, served at `/`. */
   readonly pages?: string
 }

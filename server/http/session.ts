@@ -30,13 +30,14 @@ export interface SessionPorts {
   readonly readiness: () => Readiness
   /** Monotonic ms. */
   readonly now: () => number
+  readonly waitingPerCaller?: number
 }
 
 const opened = new WeakMap<Response, HttpSession>()
 
 /** Begins the session of each request, and gives its answer a token. */
 export function beginSessions(ports: SessionPorts): RequestHandler {
-  const callers = new WaitingCallers()
+  const callers = new WaitingCallers(ports.waitingPerCaller)
   return (request, response, next) => {
     opened.set(response, new HttpSession(ports, callers, request, response))
     next()

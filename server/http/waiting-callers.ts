@@ -1,6 +1,6 @@
 /** How many requests of one caller wait for other replicas, so that nobody takes all the places that there are. */
 
-export const WAITING_PER_CALLER_LIMIT = 1_000
+const WAITING_PER_CALLER_LIMIT = 1_000
 
 export class WaitingCallers {
   private readonly limit: number

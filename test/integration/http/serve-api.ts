@@ -35,6 +35,7 @@ export interface ServeOptions {
   readonly config?: Parameters<typeof parseConfig>[0]
   readonly hook?: AuthenticateHook
   readonly pages?: string
+  readonly waitingPerCaller?: number
 }
 
 /** Asks for tokens unless `config.auth` is `{}`. */
@@ -64,6 +65,7 @@ export async function serveApi(options: ServeOptions = {}): Promise<ServedApi> {
     log: createLog({ level: 'debug', destination: { write: (line) => void lines.push(line) } }),
     version: '1.2.3',
     now: () => cell.clock.now(),
+    ...(options.waitingPerCaller === undefined ? {} : { waitingPerCaller: options.waitingPerCaller }),
     ...(options.pages === undefined ? {} : { pages: options.pages }),
   })
   const server = createServer(HTTP_SERVER_OPTIONS, api)

@@ -287,6 +287,8 @@ describe('what died with a disk', () => {
       if (!('headers' in sent)) expect(await response.json()).toMatchObject({ degraded: true })
       session = response.headers.get('causeway-session')!
     }
+    const { vector, debt } = api.cell.sessions.decode(session)!
+    expect([showVector(debt), vector.has(originOf('x1'))]).toEqual(['x1:7', false])
     const honest = await call('/v1/documents/notes')
     expect([honest.headers.get('causeway-degraded'), await honest.json()]).toEqual([
       null,
@@ -555,14 +557,16 @@ test.each(['/v1/cell', '/v1/cell/convergence'])('[SEC] %s is for administrators 
 })
 
 test('[SEC] one caller leaves others room to wait', async () => {
-  const head = (session: string) =>
-    `GET /v1/documents?timeoutMs=60000 HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer ${bearer}\r\nCauseway-Session: ${session}\r\n\r\n`
-  const socket = createConnection(api.port, '127.0.0.1').on('error', () => {})
-  socket.write(head(tokenOf('b1:2')).repeat(1_200))
-  await untilWaiting(1_000)
-  expect((await call('/v1/documents')).status).toBe(429)
-  bearer = await api.token('*:read', 'bob')
+  await api.close()
+  api = await serveApi({ waitingPerCaller: 3 })
+  const session = tokenOf('b1:2')
+  const waiting = Array.from({ length: 3 }, () => call('/v1/documents', { session }))
+  await untilWaiting(3)
+  expect(await codeOf(await call('/v1/documents'))).toMatchObject([429, 'access/too-many-requests', {}])
+  bearer = await api.token('*:write', 'bob')
   expect((await call('/v1/documents')).status).toBe(200)
-  socket.destroy()
-  await untilWaiting(0)
+  const other = call('/v1/documents', { session })
+  await untilWaiting(4)
+  move({ durable: 'b1:2' })
+  for (const answer of [...waiting, other]) expect((await answer).status).toBe(200)
 })
