@@ -58,6 +58,7 @@ function familiesOf(metrics: Metrics): readonly Family[] {
       'Documents that differ from a peer’s by the same ops.',
       () => metrics.divergedDocuments,
     ),
+    gauge('causeway_waiting_requests', 'Requests that wait for other replicas.', () => metrics.waitingRequests),
     gauge('causeway_connections', 'Open WebSocket connections.', () => metrics.connections),
     numbers('causeway_refusals_total', 'Refusals, by error code.', 'counter', 'code', metrics.refusals),
     numbers('causeway_connection_events_total', 'What connections met.', 'counter', 'event', metrics.transportEvents),

@@ -13,7 +13,17 @@ import { PEER_EVENTS, type PeerEvent, type PeerMetrics } from '../transport/peer
 const INGEST_STAGES = ['check', 'queue', 'commit', 'deliver'] as const
 
 /** What clients wait for, beside their updates (those are in the ingest stages). Each wait has one of these names. */
-const WAIT_CAUSES = ['document-load', 'content-check', 'diff'] as const
+const WAIT_CAUSES = [
+  'document-load',
+  'content-check',
+  'diff',
+  // At the desk where sessions are served: for this replica, for others to tell what they have, for other disks.
+  'delivered',
+  'configured',
+  'vectors-known',
+  'majority-durable',
+  'write-concern',
+] as const
 
 /** Totals of one kind of task in the document workers. */
 export interface WorkerTaskTotals {
@@ -67,6 +77,8 @@ export class Metrics {
   openDocuments = 0
   /** Documents known to differ from a peer's although both hold the same ops. */
   divergedDocuments = 0
+  /** Requests that wait for other replicas. */
+  waitingRequests = 0
   /** Read at each scrape. */
   workerTasks: () => Readonly<Record<string, WorkerTaskTotals>> = () => ({})
   /** What connections met, by event. */

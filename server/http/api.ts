@@ -1,19 +1,23 @@
 /**
- * The HTTP API of a replica (API.md), as one request handler. Each request passes, in this order: its target is brought into
- * one form; pages that may not speak to us are turned away; the caller is identified and its rate counted; then one
- * endpoint of the table answers. What is in no table is `request/not-found`.
+ * The HTTP API of a replica (API.md), as one request handler. Each request passes, in this order: its target is brought
+ * into one form; its session begins; pages that may not speak to us are turned away; the caller is identified and its
+ * rate counted; then one endpoint of the table answers. What is in no table is `request/not-found`.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import express, { type NextFunction, type Request, type RequestHandler, type Response } from 'express'
 import * as z from 'zod'
 import { CausewayError } from '../../shared/errors/error.js'
 import type { Authenticate } from '../access/authenticator.js'
+import type { Identity } from '../access/identity.js'
 import type { OriginPolicy } from '../access/origin.js'
 import { RateLimiter } from '../access/rate-limit.js'
 import type { Log } from '../host/log.js'
+import type { Cell } from '../replica/cell.js'
 import type { Documents } from '../replica/documents.js'
 import { sendJson } from './answer.js'
+import { onceOver } from './answer-end.js'
 import { createCallerCheck } from './caller.js'
+import { type CheckConvergence, cellEndpoints } from './cell.js'
 import { type DocumentWork, documentEndpoints } from './documents.js'
 import { callEndpoint, type Endpoint, type EndpointShape, endpoint } from './endpoint.js'
 import { answerError } from './errors.js'
@@ -21,6 +25,7 @@ import { describeApi } from './openapi.js'
 import { servePages } from './pages.js'
 import { healthAnswer, noQuery, readinessAnswer } from './schemas.js'
 import { originGuard, securityHeaders } from './security.js'
+import { beginSessions, sessionOf } from './session.js'
 import { normaliseTarget } from './target.js'
 
 export interface Readiness {
@@ -33,6 +38,8 @@ export interface Readiness {
 export interface HttpApiOptions {
   readonly documents: Documents
   readonly workers: DocumentWork
+  readonly cell: Cell
+  readonly convergence: CheckConvergence
   readonly authenticate: Authenticate
   readonly origins: OriginPolicy
   readonly metrics: {
@@ -56,6 +63,8 @@ export interface HttpApiOptions {
   readonly version: string
   /** Monotonic ms. */
   readonly now: () => number
+  /** Requests of one user or address that may wait for other replicas at once. */
+  readonly waitingPerCaller?: number
   /** Absolute path of a folder with built pages, served at `/`. */
   readonly pages?: string
 }
@@ -72,6 +81,7 @@ export function createHttpApi(options: HttpApiOptions): HttpApi {
 
   app.use(observe(options), securityHeaders())
   addHealth(app, options)
+  app.use('/v1', beginSessions(options))
   app.use(originGuard(options.origins))
   addEndpoints(app, options)
   if (options.pages !== undefined) app.use(servePages(options.pages))
@@ -92,7 +102,7 @@ export function createHttpApi(options: HttpApiOptions): HttpApi {
 function observe({ metrics, log, now, readiness }: HttpApiOptions): RequestHandler {
   return (request, response, next) => {
     const startedMs = now()
-    response.once('close', () => {
+    onceOver(response, () => {
       const ms = now() - startedMs
       const status = response.writableFinished ? response.statusCode : 499
       metrics.answered(status, ms / 1000)
@@ -127,22 +137,25 @@ function addEndpoints(app: express.Express, options: HttpApiOptions): void {
     response.set('Cache-Control', 'no-store').set('Content-Type', contentType).send(text)
   })
 
-  const endpoints = [...documentEndpoints(options.documents, options.workers)]
+  const endpoints = [
+    ...documentEndpoints(options.documents, options.workers, options.cell),
+    ...cellEndpoints(options.cell, options.convergence),
+  ]
   endpoints.push(apiDescription(endpoints, options.version))
-  app.use('/v1', (_request, response, next) => {
+  const identities = new WeakMap<Request, Identity>()
+  // First of all: an address that does not exist says so only to callers that are let in.
+  app.use('/v1', async (request, response, next) => {
     response.set('Cache-Control', 'no-store')
+    const identity = await identify(request)
+    identities.set(request, identity)
+    await sessionOf(response).identified(identity)
     next()
   })
   for (const called of endpoints) {
     app[called.method](called.path, async (request, response) => {
-      await callEndpoint(called, request, response, await identify(request), limits)
+      await callEndpoint(called, request, response, identities.get(request)!, limits)
     })
   }
-  // An address that does not exist says so only to callers that are let in.
-  app.use('/v1', async (request, _response, next) => {
-    await identify(request)
-    next()
-  })
 }
 
 function apiDescription(endpoints: readonly Endpoint[], version: string): Endpoint {

@@ -1,9 +1,12 @@
 /** Documents over HTTP: list, read, update, patch, and several at once (API.md, Documents). */
 import type { Request, Response } from 'express'
+import type { WriteConcern } from '../../shared/causal/majority-cut.js'
 import { formatDot } from '../../shared/clock/dot.js'
 import { asCausewayError, CausewayError } from '../../shared/errors/error.js'
 import { checkDocumentName } from '../../shared/protocol/document-name.js'
+import { freshQuorum } from '../../shared/session/check.js'
 import { requireRight } from '../access/identity.js'
+import type { Cell, Progress, Wish } from '../replica/cell.js'
 import type { DocumentBytes, Documents, Submitted } from '../replica/documents.js'
 import { clockOf, sendBytes, sendJson } from './answer.js'
 import { type Endpoint, endpoint } from './endpoint.js'
@@ -12,19 +15,19 @@ import { HeldAnswers } from './held-answers.js'
 import { invalid } from './invalid.js'
 import { listReadable } from './list.js'
 import {
-  CELL_SIZE,
   LIST_USUAL,
   listAnswer,
   listQuery,
   patchBody,
+  type ReadLevel,
   readAnswer,
   readQueryParameters,
   transactionBody,
   type ViewKind,
-  type WriteConcern,
   writeAnswer,
   writeQuery,
 } from './schemas.js'
+import type { HttpSession } from './session.js'
 
 /** Bytes that a document is made of: apply `snapshot`, then `tail`. Both empty for one that was never written. */
 export type DocumentState = Pick<DocumentBytes, 'snapshot' | 'tail'>
@@ -42,6 +45,7 @@ export interface DocumentWork {
   patch(document: DocumentState, operations: unknown): Promise<Uint8Array>
 }
 
+const WRITE: Wish = { type: 'write' }
 const OCTETS = 'application/octet-stream'
 const EMPTY_STATE_VECTOR = new Uint8Array([0])
 
@@ -53,7 +57,7 @@ const written = {
   },
 }
 
-export function documentEndpoints(documents: Documents, work: DocumentWork): readonly Endpoint[] {
+export function documentEndpoints(documents: Documents, work: DocumentWork, cell: Cell): readonly Endpoint[] {
   const held = new HeldAnswers()
   return [
     endpoint({
@@ -63,9 +67,12 @@ export function documentEndpoints(documents: Documents, work: DocumentWork): rea
       query: listQuery,
       body: 'none',
       answers: { 200: { describes: 'One page.', content: { 'application/json': listAnswer } } },
-      async handle({ response, identity, query }) {
-        const { prefix = '', limit = LIST_USUAL, cursor } = query
-        sendJson(response, 200, await listReadable(documents, identity, { prefix, limit, cursor }))
+      async handle({ response, identity, session, query }) {
+        const { prefix = '', limit = LIST_USUAL, cursor, timeoutMs } = query
+        await session.admit({ type: 'read', level: 'session' }, timeoutMs)
+        const { page, seen } = await listReadable(documents, identity, { prefix, limit, cursor })
+        session.show(seen)
+        sendJson(response, 200, { ...page, ...degradedOf(session) })
       },
     }),
     endpoint({
@@ -78,23 +85,27 @@ export function documentEndpoints(documents: Documents, work: DocumentWork): rea
       answers: {
         200: { describes: 'The document.', content: { 'application/json': readAnswer, [OCTETS]: null } },
       },
-      async handle({ request, response, query, name }) {
-        const { sv, types = new Map<string, ViewKind>() } = query
-        if (query.r !== undefined && query.level !== 'fresh') throw invalid('r', 'goes with level=fresh')
-        // One replica: all that it shows is on its own disk, which is the majority, and nobody can be ahead of it.
+      async handle({ request, response, session, query, name }) {
+        const { level = 'session', timeoutMs, sv, types = new Map<string, ViewKind>() } = query
+        const wish = readWish(level, query.r, cell.size)
         response.vary('Accept')
-        if (wantsBytes(request)) {
-          if (query.types !== undefined) throw invalid('types', 'goes with Accept: application/json')
-          const update = await updateOf(await documents.read(name), sv, work)
+        const isBytes = wantsBytes(request)
+        if (isBytes && query.types !== undefined) throw invalid('types', 'goes with Accept: application/json')
+        if (!isBytes && sv !== undefined) throw invalid('sv', `goes with Accept: ${OCTETS}`)
+        await session.admit(wish, timeoutMs)
+        const document = await documents.read(name)
+        if (level === 'majority' || level === 'fresh') await session.release(document.seen)
+        if (isBytes) {
+          const update = await updateOf(document, sv, work)
           held.hold(response, update.length)
+          session.show(document.seen)
           sendBytes(response, update)
           return
         }
-        if (sv !== undefined) throw invalid('sv', `goes with Accept: ${OCTETS}`)
-        const document = await documents.read(name)
         const roots = await work.view(stateOf(document), Object.fromEntries(types))
         held.hold(response, roots.length)
-        const head = JSON.stringify({ name, clock: document.clock })
+        const head = JSON.stringify({ name, clock: document.clock, ...degradedOf(session) })
+        session.show(document.seen)
         sendJson(response, 200, `${head.slice(0, -1)},"types":${roots}}`)
       },
     }),
@@ -106,8 +117,11 @@ export function documentEndpoints(documents: Documents, work: DocumentWork): rea
       query: writeQuery,
       body: 'bytes',
       answers: written,
-      async handle({ response, identity, query, name, body }) {
-        sendSubmitted(response, await documents.submit([{ document: name, update: body }], identity.userId), query.w)
+      async handle({ response, identity, session, query, name, body }) {
+        const concern = concernOf(query.w, cell.size)
+        await session.admit(WRITE, query.timeoutMs)
+        const submitted = await documents.submit([{ document: name, update: body }], identity.userId)
+        await sendSubmitted(response, session, submitted, concern)
       },
     }),
     endpoint({
@@ -118,10 +132,14 @@ export function documentEndpoints(documents: Documents, work: DocumentWork): rea
       query: writeQuery,
       body: patchBody,
       answers: written,
-      async handle({ request, response, identity, query, name, body }) {
+      async handle({ request, response, identity, session, query, name, body }) {
         refuseIdempotencyKey(request)
+        const concern = concernOf(query.w, cell.size)
+        // The document is read for this session: before it is admitted, the operations would see too little.
+        await session.admit(WRITE, query.timeoutMs)
         const update = await work.patch(await readOrEmpty(documents, name), body.operations)
-        sendSubmitted(response, await documents.submit([{ document: name, update }], identity.userId), query.w)
+        const submitted = await documents.submit([{ document: name, update }], identity.userId)
+        await sendSubmitted(response, session, submitted, concern)
       },
     }),
     endpoint({
@@ -131,13 +149,15 @@ export function documentEndpoints(documents: Documents, work: DocumentWork): rea
       query: writeQuery,
       body: transactionBody,
       answers: written,
-      async handle({ request, response, identity, query, body }) {
+      async handle({ request, response, identity, session, query, body }) {
+        const concern = concernOf(query.w, cell.size)
         const names = body.parts.map((part) => part.document)
         for (const [index, { document, operations }] of body.parts.entries()) {
           await namingPart(index, async () => requireRight(identity, checkDocumentName(document), 'write'))
           if (names.indexOf(document) !== index) throw invalid(`parts[${index}].document`, 'must not be named twice')
           if (operations !== undefined) refuseIdempotencyKey(request)
         }
+        await session.admit(WRITE, query.timeoutMs)
         const parts = await Promise.all(
           body.parts.map(async ({ document, update, operations }, index) => ({
             document,
@@ -146,7 +166,8 @@ export function documentEndpoints(documents: Documents, work: DocumentWork): rea
               (await namingPart(index, async () => work.patch(await readOrEmpty(documents, document), operations))),
           })),
         )
-        sendSubmitted(response, await submitNamingPart(documents, parts, identity.userId), query.w)
+        const submitted = await submitNamingPart(documents, parts, identity.userId)
+        await sendSubmitted(response, session, submitted, concern)
       },
     }),
   ]
@@ -185,27 +206,56 @@ function refuseIdempotencyKey(request: Request): void {
   throw invalid('Idempotency-Key', 'is not offered for operations by this version; updates may be repeated without it')
 }
 
-function sendSubmitted(response: Response, submitted: Submitted, w: WriteConcern = 'majority'): void {
-  const { dot, acknowledged, replicas, clock } = submitted
-  sendJson(response, hasReached(submitted, w) ? 200 : 202, {
+/** `r` is checked here, where it can be named. Throws `request/invalid`. */
+function readWish(level: ReadLevel, r: number | undefined, members: number): Wish {
+  if (level !== 'fresh') {
+    if (r !== undefined) throw invalid('r', 'goes with level=fresh')
+    return { type: 'read', level }
+  }
+  const quorum = freshQuorum(members, r)
+  if (typeof quorum === 'number') return { type: 'read', level, r: quorum }
+  const { least, most } = quorum.details
+  throw invalid('r', `must be a whole number from ${least} to ${most}, of the replicas of this cell`)
+}
+
+/** Throws `request/invalid` for more replicas than there are. */
+function concernOf(w: WriteConcern = 'majority', members: number): WriteConcern {
+  if (typeof w !== 'number' || w <= members) return w
+  throw invalid('w', `must not be a number other than 1 to ${members}, the replicas of this cell`)
+}
+
+async function sendSubmitted(
+  response: Response,
+  session: HttpSession,
+  { dot, seen, clock }: Submitted,
+  concern: WriteConcern,
+): Promise<void> {
+  const progress = await session.reached(seen, concern)
+  session.show(seen)
+  sendJson(response, hasReached(progress, concern) ? 200 : 202, {
     dot: dot === undefined ? null : formatDot(dot),
-    acknowledged,
-    replicas,
+    acknowledged: progress.acknowledged,
+    replicas: progress.replicas,
     clock: clockOf(clock),
+    ...degradedOf(session),
   })
 }
 
-function hasReached({ acknowledged, replicas }: Submitted, w: WriteConcern): boolean {
-  switch (w) {
+function hasReached({ acknowledged, replicas }: Progress, concern: WriteConcern): boolean {
+  switch (concern) {
     case 'local':
       return true
     case 'majority':
       return acknowledged !== 'local'
     case 'all':
-      return acknowledged === 'all' || replicas >= CELL_SIZE
+      return acknowledged === 'all'
     default:
-      return replicas >= w
+      return acknowledged === 'all' || replicas >= concern
   }
+}
+
+function degradedOf(session: HttpSession): { degraded?: true } {
+  return session.isDegraded ? { degraded: true } : {}
 }
 
 /** Errors of one part name it: its index, and paths that begin at the request. */

@@ -5,11 +5,13 @@
  */
 import type { Request, Response } from 'express'
 import type { z } from 'zod'
+import { CausewayError } from '../../shared/errors/error.js'
 import { checkDocumentName } from '../../shared/protocol/document-name.js'
 import { type Identity, requireRight } from '../access/identity.js'
 import type { Right } from '../access/scope.js'
 import { readBytes, readJson } from './body.js'
 import { validate } from './invalid.js'
+import { type HttpSession, sessionOf } from './session.js'
 import { readQuery } from './target.js'
 
 /** `bytes`: application/octet-stream. A schema: JSON. */
@@ -24,6 +26,7 @@ interface Call<Query extends z.ZodObject, Body extends BodyKind> {
   readonly request: Request
   readonly response: Response
   readonly identity: Identity
+  readonly session: HttpSession
   readonly query: z.output<Query>
   /** The document of the path; empty where the path names none. */
   readonly name: string
@@ -43,6 +46,8 @@ interface EndpointOf<Query extends z.ZodObject, Body extends BodyKind> {
   readonly summary: string
   /** The right on the document that the path names. */
   readonly right?: Right
+  /** The right over every document there is or will be. */
+  readonly rightOverAll?: Right
   readonly query: Query
   readonly body: Body
   readonly answers: Readonly<Record<number, AnswerShape>>
@@ -76,8 +81,13 @@ export async function callEndpoint(
   const { name: segment } = request.params
   const name = typeof segment === 'string' ? checkDocumentName(segment) : ''
   if (called.right !== undefined) requireRight(identity, name, called.right)
+  const { rightOverAll } = called
+  if (rightOverAll !== undefined && !identity.canAll(rightOverAll)) {
+    throw new CausewayError('access/forbidden', { right: rightOverAll })
+  }
   const body = await readBody(called.body, request, limits)
-  await called.handle({ request, response, identity, query, name, body: body as BodyOf<BodyKind> })
+  const session = sessionOf(response)
+  await called.handle({ request, response, identity, session, query, name, body: body as BodyOf<BodyKind> })
 }
 
 async function readBody(kind: BodyKind, request: Request, limits: BodyLimits): Promise<unknown> {

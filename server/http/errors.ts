@@ -3,6 +3,7 @@ import type { Request, Response } from 'express'
 import { asCausewayError, CausewayError } from '../../shared/errors/error.js'
 import type { Log } from '../host/log.js'
 import { sendJson } from './answer.js'
+import { DEGRADED_HEADER } from './session.js'
 
 export interface ErrorPorts {
   readonly log: Pick<Log, 'error'>
@@ -24,7 +25,8 @@ export function answerError(thrown: unknown, request: Request, response: Respons
   if (typeof retryAfterMs === 'number') response.set('Retry-After', String(Math.max(1, Math.ceil(retryAfterMs / 1000))))
   else if (error.info.http === 503) response.set('Retry-After', '1')
   if (error.info.http === 401) response.set('WWW-Authenticate', 'Bearer')
-  sendJson(response, error.info.http, error)
+  const isDegraded = response.get(DEGRADED_HEADER) !== undefined
+  sendJson(response, error.info.http, isDegraded ? { ...error.toJSON(), degraded: true } : error)
 }
 
 /** The same error with details more. */

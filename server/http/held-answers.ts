@@ -4,6 +4,7 @@
  */
 import type { ServerResponse } from 'node:http'
 import { CausewayError } from '../../shared/errors/error.js'
+import { onceOver } from './answer-end.js'
 
 export const HELD_ANSWERS_LIMIT_BYTES = 256 * 1024 * 1024
 
@@ -20,9 +21,8 @@ export class HeldAnswers {
     if (this.heldBytes > 0 && this.heldBytes + bytes > this.limitBytes) {
       throw new CausewayError('document/busy', {}, { message: 'Too many answers wait for their readers.' })
     }
-    if (response.closed) return
     this.heldBytes += bytes
-    response.once('close', () => {
+    onceOver(response, () => {
       this.heldBytes -= bytes
     })
   }

@@ -3,6 +3,7 @@
  * name ranges, so these are walked and nothing else is looked at: no page is thinned out afterwards, and a cursor is
  * always the name of a document that was listed.
  */
+import { EMPTY_VECTOR, type VersionVector } from '../../shared/clock/version-vector.js'
 import { isDocumentName } from '../../shared/protocol/document-name.js'
 import type { Identity } from '../access/identity.js'
 import { compareNames, type NameRange } from '../access/scope.js'
@@ -19,31 +20,41 @@ export interface ListRequest {
 
 type Listed = DocumentListing['documents'][number]
 
+interface ListedPage {
+  readonly page: Omit<DocumentListing, 'seen'>
+  /** What whoever reads the page has seen. */
+  readonly seen: VersionVector
+}
+
 export async function listReadable(
   documents: Documents,
   identity: Identity,
   { prefix, limit, cursor }: ListRequest,
-): Promise<DocumentListing> {
+): Promise<ListedPage> {
   const after = cursor === undefined ? undefined : decodeCursor(cursor)
   const listed: Listed[] = []
+  let seen = EMPTY_VECTOR
   for (const range of identity.ranges('read', prefix)) {
     if (after !== undefined && isBehind(range, after)) continue
     // One more than asked for tells whether there is a next page.
-    await listRange(documents, range, after, limit + 1, listed)
+    seen = await listRange(documents, range, after, limit + 1, listed)
     if (listed.length > limit) break
   }
   const page = listed.slice(0, limit)
-  return listed.length > limit ? { documents: page, cursor: encodeCursor(page.at(-1)!.name) } : { documents: page }
+  const more = listed.length > limit ? { cursor: encodeCursor(page.at(-1)!.name) } : {}
+  return { page: { documents: page, ...more }, seen }
 }
 
+/** Adds to `listed`; what it shows is part of the result. */
 async function listRange(
   documents: Documents,
   range: NameRange,
   after: string | undefined,
   wanted: number,
   listed: Listed[],
-): Promise<void> {
+): Promise<VersionVector> {
   let cursor = after
+  let seen = EMPTY_VECTOR
   while (listed.length < wanted) {
     // The log gives no more at a time than we do; the one beyond a full page comes with the next round.
     const limit = range.exact ? 1 : Math.min(wanted - listed.length, LIST_MOST)
@@ -53,9 +64,12 @@ async function listRange(
       ...(cursor === undefined || range.exact ? {} : { cursor }),
     })
     listed.push(...page.documents.filter((document) => !range.exact || document.name === range.prefix))
+    // A replica shows ever more: the last page has seen what those before it have.
+    seen = page.seen
     cursor = page.cursor
-    if (cursor === undefined || range.exact) return
+    if (cursor === undefined || range.exact) break
   }
+  return seen
 }
 
 /** Whether every name of the range was listed on a page before. */

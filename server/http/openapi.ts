@@ -2,6 +2,7 @@
 import * as z from 'zod'
 import type { AnswerShape, EndpointShape } from './endpoint.js'
 import { errorAnswer } from './schemas.js'
+import { DEGRADED_HEADER, SESSION_HEADER } from './session.js'
 
 type Json = Record<string, unknown>
 
@@ -16,28 +17,54 @@ export function describeApi(endpoints: readonly EndpointShape[], version: string
     info: {
       title: 'Causeway',
       version,
-      description: 'Documents over HTTP. Names are single URL-encoded path segments.',
+      description:
+        'Documents over HTTP. Names are single URL-encoded path segments. Every answer under /v1 carries a session token; ' +
+        'who sends it with the next request, to whichever replica, is shown at least what it has seen and written.',
     },
     security: [{ token: [] }],
     paths,
-    components: { securitySchemes: { token: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } } },
+    components: {
+      securitySchemes: { token: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } },
+      parameters: { session: { name: SESSION_HEADER, in: 'header', required: false, ...SESSION } },
+      headers: {
+        session: SESSION,
+        degraded: {
+          description:
+            'Why the answer lacks something that the session has seen: lost-updates, it died with a disk. Else absent.',
+          schema: { type: 'string' },
+        },
+      },
+    },
   }
 }
 
+const SESSION = {
+  description: 'An opaque token of what the session has seen. That of an answer replaces the one that was sent.',
+  schema: { type: 'string' },
+}
+
 function describeEndpoint(endpoint: EndpointShape): Json {
+  const hasSession = endpoint.path.startsWith('/v1/')
   const names = [...endpoint.path.matchAll(/:(\w+)/g)].map(([, name]) => name!)
-  const answers = Object.entries(endpoint.answers).map(([status, shape]) => [status, describeAnswer(shape, 'output')])
+  const headers = hasSession
+    ? {
+        [SESSION_HEADER]: { $ref: '#/components/headers/session' },
+        [DEGRADED_HEADER]: { $ref: '#/components/headers/degraded' },
+      }
+    : undefined
+  const answers = Object.entries(endpoint.answers).map(([status, shape]) => [status, describeAnswer(shape, headers)])
   return {
     summary: endpoint.summary,
     ...(endpoint.open ? { security: [] } : {}),
     parameters: [
       ...names.map((name) => ({ name, in: 'path', required: true, schema: { type: 'string' } })),
       ...queryParameters(endpoint.query),
+      ...(hasSession ? [{ $ref: '#/components/parameters/session' }] : []),
     ],
     ...requestBody(endpoint),
     responses: {
       ...Object.fromEntries(answers),
-      default: describeAnswer({ describes: 'A refusal.', content: { 'application/json': errorAnswer } }, 'output'),
+      default: describeAnswer({ describes: 'A refusal.', content: { 'application/json': errorAnswer } }, headers),
     },
   }
 }
@@ -63,8 +90,12 @@ function requestBody(endpoint: EndpointShape): Json {
   return { requestBody: { required: true, content: describeContent(content, 'input') } }
 }
 
-function describeAnswer({ describes, content }: AnswerShape, io: 'input' | 'output'): Json {
-  return { description: describes, content: describeContent(content, io) }
+function describeAnswer({ describes, content }: AnswerShape, headers: Json | undefined): Json {
+  return {
+    description: describes,
+    ...(headers === undefined ? {} : { headers }),
+    content: describeContent(content, 'output'),
+  }
 }
 
 function describeContent(content: AnswerShape['content'], io: 'input' | 'output'): Json {

@@ -3,14 +3,18 @@
  * of a query arrive as texts; `integer` reads those that are numbers.
  */
 import * as z from 'zod'
+import type { WriteConcern } from '../../shared/causal/majority-cut.js'
 import { DOCUMENT_NAME_LIMIT_BYTES } from '../../shared/protocol/document-name.js'
 
-/** Replicas of a cell, of which `w` and `r` may name a number. */
-export const CELL_SIZE = 1
-
+/** What an answer waits for other replicas where nothing is said, and what it waits at most. */
+export const TIMEOUT_USUAL_MS = 5_000
 const TIMEOUT_MOST_MS = 60_000
+/** More than any cell has members: the true bound is the cell's size of the moment. */
+const MEMBERS_MOST = 999
 export const LIST_USUAL = 100
 export const LIST_MOST = 1_000
+export const CONVERGENCE_USUAL = 1_000
+const CONVERGENCE_MOST = 100_000
 const PARTS_MOST = 256
 const OPERATIONS_MOST = 1_000
 const ROOTS_MOST = 256
@@ -43,35 +47,43 @@ const base64url = bytes('base64url')
 
 const timeoutMs = integer(0, TIMEOUT_MOST_MS)
   .exactOptional()
-  .describe('How long the answer may wait for other replicas, in ms. Without any, nothing is waited for.')
+  .describe(`How long the answer may wait for other replicas, in ms. Default ${TIMEOUT_USUAL_MS}.`)
+
+const READ_LEVELS = ['eventual', 'session', 'majority', 'fresh'] as const
+export type ReadLevel = (typeof READ_LEVELS)[number]
 
 const level = z
   .string()
-  .superRefine((text, context) => {
-    if (['eventual', 'session', 'majority', 'fresh'].includes(text)) return
+  .transform((text, context): ReadLevel => {
+    if (isReadLevel(text)) return text
     const message =
       text === 'linearizable'
         ? 'must not be linearizable: documents have no such level, coordination has'
         : 'must be eventual, session, majority or fresh'
     context.addIssue({ code: 'custom', message })
+    return z.NEVER
   })
-  .meta({ enum: ['eventual', 'session', 'majority', 'fresh'] })
+  .meta({ enum: READ_LEVELS })
   .exactOptional()
-  .describe('What the answer must at least contain. Default session.')
+  .describe(
+    'What the answer must at least contain: eventual, what this replica has; session, all that this session has seen; ' +
+      'majority, the same, and nothing that is not on disk at a majority; fresh, as majority, and all that was ' +
+      'acknowledged by a majority before the request. Default session.',
+  )
 
-export type WriteConcern = 'local' | 'majority' | 'all' | number
+function isReadLevel(text: string): text is ReadLevel {
+  return (READ_LEVELS as readonly string[]).includes(text)
+}
 
 const w = z
   .string()
   .refine((text) => ['local', 'majority', 'all'].includes(text) || /^\d{1,3}$/.test(text), {
     error: 'must be local, majority, all or a number of replicas',
   })
-  .refine((text) => !/^\d/.test(text) || (Number(text) >= 1 && Number(text) <= CELL_SIZE), {
-    error: `must not be a number other than 1 to ${CELL_SIZE}, the replicas of this cell`,
-  })
+  .refine((text) => text !== '0' && !/^0/.test(text), { error: 'must be at least 1' })
   .transform((text): WriteConcern => (/^\d/.test(text) ? Number(text) : (text as WriteConcern)))
   .exactOptional()
-  .describe('How many replicas must have it on disk before the answer is 200. Default majority.')
+  .describe('How many replicas must have it on disk before the answer is 200: at most all there are. Default majority.')
 
 export type ViewKind = 'text' | 'map' | 'array' | 'xml' | 'prosemirror'
 const VIEW_KINDS: readonly string[] = ['text', 'map', 'array', 'xml', 'prosemirror'] satisfies ViewKind[]
@@ -96,22 +108,27 @@ function isRootKind(entry: string): boolean {
   return root !== '' && VIEW_KINDS.includes(kind)
 }
 
+const prefix = z
+  .string()
+  .refine((text) => Buffer.byteLength(text) <= DOCUMENT_NAME_LIMIT_BYTES, {
+    error: `must have at most ${DOCUMENT_NAME_LIMIT_BYTES} bytes`,
+  })
+  .exactOptional()
+  .describe('Only documents whose name starts so.')
+
 export const listQuery = z.strictObject({
-  prefix: z
-    .string()
-    .refine((text) => Buffer.byteLength(text) <= DOCUMENT_NAME_LIMIT_BYTES, {
-      error: `must have at most ${DOCUMENT_NAME_LIMIT_BYTES} bytes`,
-    })
-    .exactOptional()
-    .describe('Only documents whose name starts so.'),
+  prefix,
   limit: integer(1, LIST_MOST).exactOptional().describe(`Documents in one answer. Default ${LIST_USUAL}.`),
   cursor: z.string().exactOptional().describe('The cursor of the answer before.'),
+  timeoutMs,
 })
 
 export const readQueryParameters = z.strictObject({
   level,
   timeoutMs,
-  r: integer(1, CELL_SIZE).exactOptional().describe('Replicas that level fresh asks. Default a majority.'),
+  r: integer(1, MEMBERS_MOST)
+    .exactOptional()
+    .describe('Replicas that level fresh asks, this one included. Default, and about the least, a majority.'),
   at: z
     .string()
     .refine(() => false, { error: 'is not offered by this version' })
@@ -125,6 +142,14 @@ export const readQueryParameters = z.strictObject({
 
 export const writeQuery = z.strictObject({ w, timeoutMs })
 export const noQuery = z.strictObject({})
+
+export const convergenceQuery = z.strictObject({
+  prefix,
+  limit: integer(1, CONVERGENCE_MOST)
+    .exactOptional()
+    .describe(`Documents that are compared. Default ${CONVERGENCE_USUAL}.`),
+  all: z.enum(['1']).exactOptional().describe('Documents that are equal are listed too.'),
+})
 
 const OPERATIONS = [
   'set',
@@ -173,18 +198,89 @@ export const transactionBody = z.strictObject({
 
 const clock = z.record(z.string(), z.int()).describe('Highest seq by replica name: for people.')
 
+const degraded = z
+  .literal(true)
+  .exactOptional()
+  .describe('Something that this session has seen was lost with a disk, and cannot be part of this answer.')
+
 export const listAnswer = z.object({
   documents: z.array(z.object({ name: z.string(), bytes: z.int(), clock, updatedAt: z.iso.datetime() })),
   cursor: z.string().exactOptional(),
+  degraded,
 })
 
-export const readAnswer = z.object({ name: z.string(), clock, types: z.record(z.string(), z.unknown()) })
+export const readAnswer = z.object({ name: z.string(), clock, degraded, types: z.record(z.string(), z.unknown()) })
 
 export const writeAnswer = z.object({
   dot: z.string().nullable().describe('The name of the op; null where nothing was new.'),
   acknowledged: z.enum(['local', 'majority', 'all']),
   replicas: z.int().describe('How many replicas have it on disk.'),
   clock,
+  degraded,
+})
+
+const vector = z
+  .record(z.string(), z.int())
+  .describe(
+    'Highest seq by origin: under the name of its replica where it is the newest of that name, or the only one in this ' +
+      'vector, and else under its full name, which ends in its incarnation.',
+  )
+const lastDot = z.string().describe('Origin and seq.')
+
+export const cellAnswer = z.object({
+  cell: z.string().describe('The name of the cell.'),
+  id: z.string().nullable().describe('The id that the cell was born with; null before.'),
+  epoch: z.int(),
+  configEpoch: z.int(),
+  self: z.string().describe('The replica that answers.'),
+  state: z.string().describe('Of the replica that answers.'),
+  members: z.array(
+    z.object({
+      name: z.string(),
+      url: z.string().nullable().describe('Where peers reach it; null where only the member itself knows.'),
+      role: z
+        .enum(['leader', 'follower', 'learner'])
+        .describe('In coordination. This version has none: every member is a follower.'),
+      state: z.enum(['active', 'recovering', 'retiring', 'empty']),
+      reachable: z.boolean(),
+      vector: vector.describe('What it shows: what it has on disk.'),
+      durable: vector.describe('What it was last heard to have on disk.'),
+      lagOps: z.int().describe('Ops of all members that it lacks.'),
+      lagMs: z.number().describe('Age of the oldest of them.'),
+    }),
+  ),
+  raft: z.null().describe('The state of coordination. This version has none.'),
+  majorityDurable: vector.describe('What a majority of members has on disk.'),
+  heldBack: z.array(
+    z.object({
+      replica: z.string(),
+      dot: lastDot,
+      waitsFor: vector,
+      waitedMs: z.number(),
+    }),
+  ),
+  alarms: z.array(z.object({ alarm: z.string(), details: z.string(), sinceMs: z.number() })),
+})
+
+export const convergenceAnswer = z.object({
+  verdict: z.enum(['equal', 'lagging', 'diverged']),
+  checked: z.int().describe('How many documents were compared.'),
+  diverged: z.array(z.string()).describe('Documents that differ although the same was delivered to them.'),
+  documents: z
+    .array(
+      z.object({
+        document: z.string(),
+        state: z.enum(['equal', 'lagging', 'diverged', 'unknown']),
+        replicas: z
+          .record(z.string(), z.object({ clock, fingerprint: z.string() }).nullable())
+          .describe('By name; null where the replica does not have the document.'),
+      }),
+    )
+    .describe('Those that are not equal; with all=1, every one.'),
+  heldBack: z
+    .array(z.object({ replica: z.string(), dot: lastDot, waitsFor: z.record(z.string(), z.int()) }))
+    .describe('First ops of origins that wait at a replica for what they depend on.'),
+  unreachable: z.array(z.string()).describe('Replicas that were not asked.'),
 })
 
 export const errorAnswer = z.object({
@@ -195,6 +291,7 @@ export const errorAnswer = z.object({
     retry: z.enum(['never', 'later', 'elsewhere']),
     details: z.record(z.string(), z.unknown()),
   }),
+  degraded,
 })
 
 export const healthAnswer = z.object({ ok: z.literal(true) })

@@ -4,7 +4,7 @@
  */
 
 import type { WriteConcern } from '../../shared/causal/majority-cut.js'
-import type { Dot } from '../../shared/clock/dot.js'
+import type { Dot, OriginId } from '../../shared/clock/dot.js'
 import type { VersionVector } from '../../shared/clock/version-vector.js'
 import type { SessionToken } from '../../shared/session/token.js'
 import type { RecoveryState } from './recovery.js'
@@ -24,11 +24,12 @@ export interface Sessions {
   /**
    * Resolves when a request of this session may be answered here, with the debt that the answer has to admit (empty:
    * none). Rejects with `session/reset`, with `session/replica-behind` or `read/not-majority-durable` when `timeoutMs`
-   * have passed, `request/invalid` (an impossible `r`), `access/too-many-requests` (too many wait already).
+   * have passed, `request/invalid` (an impossible `r`), `access/too-many-requests` (too many wait already), and with the
+   * reason of `signal` once that is aborted.
    */
-  admit(token: SessionToken | undefined, wish: Wish, timeoutMs: number): Promise<VersionVector>
+  admit(token: SessionToken | undefined, wish: Wish, timeoutMs: number, signal?: AbortSignal): Promise<VersionVector>
   /** Resolves when `seen` is on disk at a majority: what answers at level `majority` and `fresh` wait for. Rejects with `read/not-majority-durable`. */
-  release(seen: VersionVector, timeoutMs: number): Promise<void>
+  release(seen: VersionVector, timeoutMs: number, signal?: AbortSignal): Promise<void>
   /** The token after an answer that has shown or written `seen`, with the debt that `admit` gave. */
   next(token: SessionToken | undefined, seen: VersionVector, debt: VersionVector): SessionToken
 }
@@ -73,6 +74,8 @@ export interface CellStatus {
   /** By name, this one included. */
   readonly members: readonly MemberStatus[]
   readonly majorityDurable: VersionVector
+  /** The newest origin of each member, as far as it is known: what people read by the replica's name. */
+  readonly current?: ReadonlySet<OriginId>
   readonly heldBack: readonly HeldBack[]
   /** Stable names with details for people. */
   readonly alarms: readonly { readonly alarm: string; readonly details: string; readonly sinceMs: number }[]
@@ -87,9 +90,9 @@ export interface Cell {
   status(): CellStatus
   /**
    * Resolves when `seen`, which is durable here, has reached the concern, or when `timeoutMs` have passed: with how far
-   * it has come then.
+   * it has come then. Rejects only with the reason of `signal`, once that is aborted.
    */
-  reached(seen: VersionVector, concern: WriteConcern, timeoutMs: number): Promise<Progress>
+  reached(seen: VersionVector, concern: WriteConcern, timeoutMs: number, signal?: AbortSignal): Promise<Progress>
 }
 
 /** What connections of stock clients ask of the cell. */

@@ -103,6 +103,8 @@ export interface DocumentListing {
     readonly updatedAt: string
   }[]
   readonly cursor?: string
+  /** Everything that this replica showed when the page had been read. */
+  readonly seen: VersionVector
 }
 
 export interface Documents {

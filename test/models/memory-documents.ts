@@ -183,7 +183,7 @@ export class MemoryDocuments implements Documents {
   }
 
   async list(): Promise<DocumentListing> {
-    return { documents: [] }
+    return { documents: [], seen: EMPTY_VECTOR }
   }
 
   private offer(

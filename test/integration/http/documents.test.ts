@@ -13,7 +13,8 @@ beforeAll(async () => {
 afterAll(() => api.close())
 beforeEach(async () => {
   api.documents.kept.clear()
-  api.documents.reached = { acknowledged: 'all', replicas: 1 }
+  api.cell.progress = undefined
+  api.cell.clock.advance(1_000)
   token = await api.token('*:write')
 })
 
@@ -107,7 +108,7 @@ describe('POST …/updates', () => {
     ['?w=1', 'local', 1, 200],
     ['?w=1&timeoutMs=60000', 'local', 0, 202],
   ] as const)('with %j and %s at %d replicas on disk is %d', async (query, acknowledged, replicas, status) => {
-    api.documents.reached = { acknowledged, replicas }
+    api.cell.progress = { acknowledged, replicas }
     const response = await post(`/v1/documents/notes/updates${query}`, textUpdate('x'))
     expect([response.status, await response.json()]).toMatchObject([status, { acknowledged, replicas }])
   })
@@ -370,7 +371,7 @@ describe('POST /v1/transactions', () => {
   })
 
   test('202 and w are as for one update', async () => {
-    api.documents.reached = { acknowledged: 'local', replicas: 1 }
+    api.cell.progress = { acknowledged: 'local', replicas: 1 }
     expect((await post('/v1/transactions', { parts: [update('a/1')] })).status).toBe(202)
     expect((await post('/v1/transactions?w=local', { parts: [update('a/1')] })).status).toBe(200)
   })
@@ -531,8 +532,8 @@ describe('what is not built answers that it is not there', () => {
     ['GET', '/v1/documents/notes/history'],
     ['PUT', '/v1/unique/handle/ada'],
     ['POST', '/v1/kv/txn'],
-    ['GET', '/v1/cell'],
     ['POST', '/v1/access/revoke'],
+    ['POST', '/v1/cell/members'],
     ['GET', '/v1/documents/a/b'],
     ['GET', '/v1/documents/'],
     ['GET', '/V1/documents'],

@@ -3,9 +3,11 @@ import * as Y from 'yjs'
 import type { DocumentState, DocumentWork } from '../../../server/http/documents.js'
 import type { DocumentBytes, DocumentListing, Documents, Submitted } from '../../../server/replica/documents.js'
 import { makeOrigin } from '../../../shared/clock/dot.js'
+import { EMPTY_VECTOR, type VersionVector } from '../../../shared/clock/version-vector.js'
 import { CausewayError } from '../../../shared/errors/error.js'
 
-const ORIGIN = makeOrigin('a', '00000000000000a1')
+/** Of everything that is stored. */
+export const ORIGIN = makeOrigin('a', '00000000000000a1')
 
 interface Kept {
   readonly doc: Y.Doc
@@ -17,10 +19,13 @@ export class FakeDocuments implements Documents {
   readonly kept = new Map<string, Kept>()
   /** Thrown by the next call, once. */
   failure: unknown
-  /** What `submit` answers beside the dot. */
-  reached: Pick<Submitted, 'acknowledged' | 'replicas'> = { acknowledged: 'all', replicas: 1 }
   calls = 0
   private seq = 0
+
+  /** Everything that was ever stored. */
+  get vector(): VersionVector {
+    return this.seq > 0 ? new Map([[ORIGIN, this.seq]]) : EMPTY_VECTOR
+  }
 
   subscribe(): never {
     throw new Error('HTTP does not subscribe')
@@ -37,7 +42,8 @@ export class FakeDocuments implements Documents {
       this.kept.set(document, { doc, updates: [...updates, update], seq: this.seq })
     }
     const dot = isNew ? { origin: ORIGIN, seq: this.seq } : undefined
-    return { dot, ...this.reached, clock: new Map([[ORIGIN, this.seq]]) }
+    const clock = this.vector
+    return { dot, seen: dot ? new Map([[dot.origin, dot.seq]]) : clock, clock }
   }
 
   private tryOut(document: string, update: Uint8Array): Y.Doc {
@@ -59,7 +65,8 @@ export class FakeDocuments implements Documents {
     const kept = this.kept.get(document)
     if (kept === undefined) throw new CausewayError('document/not-found', { document })
     const [snapshot, ...tail] = kept.updates
-    return { name: document, snapshot, tail, stateVector: Y.encodeStateVector(kept.doc), clock: { a: kept.seq } }
+    const stateVector = Y.encodeStateVector(kept.doc)
+    return { name: document, snapshot, tail, stateVector, clock: { a: kept.seq }, seen: this.vector }
   }
 
   async list(options: { prefix: string; limit: number; cursor?: string }): Promise<DocumentListing> {
@@ -77,7 +84,8 @@ export class FakeDocuments implements Documents {
       clock: { a: this.kept.get(name)!.seq },
       updatedAt: '2030-01-01T00:00:00.000Z',
     }))
-    return found.length > limit ? { documents: page, cursor: page.at(-1)!.name } : { documents: page }
+    const listing = { documents: page, seen: this.vector }
+    return found.length > limit ? { ...listing, cursor: page.at(-1)!.name } : listing
   }
 
   /** Counts the call and throws what was asked for. */

@@ -109,6 +109,8 @@ describe('/v1/openapi.json', () => {
       'get /healthz',
       'get /metrics',
       'get /readyz',
+      'get /v1/cell',
+      'get /v1/cell/convergence',
       'get /v1/documents',
       'get /v1/documents/{name}',
       'get /v1/openapi.json',
@@ -117,7 +119,10 @@ describe('/v1/openapi.json', () => {
       'post /v1/transactions',
     ])
     const read = description.paths['/v1/documents/{name}']!['get']!
-    expect(read.parameters.map((parameter) => `${parameter.in} ${parameter.name}`)).toEqual([
+    const session = { $ref: '#/components/parameters/session' }
+    expect(read.parameters.at(-1)).toEqual(session)
+    expect(description.paths['/healthz']!['get']!.parameters).toEqual([])
+    expect(read.parameters.slice(0, -1).map((parameter) => `${parameter.in} ${parameter.name}`)).toEqual([
       'path name',
       'query level',
       'query timeoutMs',
