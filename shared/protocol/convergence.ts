@@ -15,7 +15,7 @@
  * Each message opens with the version of this page; a side that does not know it refuses it, and counts as unreachable.
  */
 import { assert, unreachable } from '../base/assert.js'
-import { type Dot, isOrigin, REPLICA_NAME } from '../clock/dot.js'
+import { type Dot, isOrigin, isReplicaName } from '../clock/dot.js'
 import { bytesOfHex, hexOf, readVector, type VersionVector, writeVector } from '../clock/version-vector.js'
 import { DOCUMENT_NAME_LIMIT_BYTES, isDocumentName } from './document-name.js'
 import { badMessage, FrameReader } from './frame-reader.js'
@@ -298,7 +298,7 @@ function readView(from: FrameReader): DocumentView | null {
 
 function readClockEntry(from: FrameReader): [string, number] {
   const replica = from.varString(ORIGIN_LIMIT_BYTES)
-  if (!REPLICA_NAME.test(replica)) throw badMessage('bad replica name')
+  if (!isReplicaName(replica)) throw badMessage('bad replica name')
   return [replica, from.varUint()]
 }
 

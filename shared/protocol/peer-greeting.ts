@@ -7,7 +7,7 @@
  * A proof shows knowledge of the cell's secret; what it covers is decided where secrets are known. Either side may say
  * `refusal` instead, as its last word. A number, then fields; whoever speaks is a stranger, so all of it is small.
  */
-import { REPLICA_NAME } from '../clock/dot.js'
+import { isReplicaName } from '../clock/dot.js'
 import { bytesOfHex, hexOf } from '../clock/version-vector.js'
 import { CausewayError } from '../errors/error.js'
 import { badMessage, FrameReader } from './frame-reader.js'
@@ -85,7 +85,7 @@ function read(from: FrameReader): GreetingMessage {
       }
       const cell = from.varString(TEXT_BYTES)
       const name = from.varString(TEXT_BYTES)
-      if (!REPLICA_NAME.test(name)) throw badMessage('no replica name')
+      if (!isReplicaName(name)) throw badMessage('no replica name')
       const incarnation = hexOf(from.raw(INCARNATION_BYTES))
       return { type: 'greeting', cell, name, incarnation, nonce: from.raw(NONCE_BYTES) }
     }
