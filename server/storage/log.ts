@@ -57,6 +57,9 @@ export interface StoredCell {
   readonly rejoin?: RejoinPhase
 }
 
+/** What to replace of it; `rejoin` undefined: it is over. */
+export type CellChange = Partial<Omit<StoredCell, 'rejoin'>> & { readonly rejoin?: RejoinPhase | undefined }
+
 /** Of the ops in the log: where each origin ends, how origins follow each other, and where the log begins. */
 export interface StoredHeads {
   /** Contiguous heads per origin, without the entries that `open` ops imply. */
@@ -66,7 +69,7 @@ export interface StoredHeads {
   readonly openings: readonly StoredOpening[]
   /** Ops that are held and are no longer in the log: what is in this vector cannot be read as ops for certain. */
   readonly floor: VersionVector
-  /** Ops that were accepted anew, by the dot that each had first: the dot under which it is held now. At most `REORIGINATED_LIMIT`, the newest. */
+  /** Ops that were accepted anew, by the dot that each had first (`dotKey`): the dot under which it is held now. At most `REORIGINATED_LIMIT`, the newest. */
   readonly reoriginated: ReadonlyMap<string, Dot>
 }
 
@@ -85,7 +88,7 @@ export interface LogSlice {
 /** A whole state, read as it stood at one moment, in chunks of at most `PEER_LIMITS.chunkBytes`. */
 export interface OpenedCut {
   readonly cut: VersionVector
-  /** Chunks are asked for in order, each as often as needed. Rejects as a read. */
+  /** Chunks are asked for in order, each as often as needed. Rejects as a read, also when the reader that held the cut has died. */
   chunk(index: number): Promise<{ readonly bytes: Uint8Array; readonly isLast: boolean }>
   close(): void
 }
@@ -200,13 +203,25 @@ export interface Log {
   /** Writes a little and takes it back: resolves where a commit may succeed again. Rejects as a commit fails. */
   probe(): Promise<void>
   prune(options: PruneOptions): Promise<PruneReport>
-  /** Replaces what is given of the cell; resolves when it is on disk. Claims are stored member by member. Rejects as a commit fails. */
-  saveCell(change: Partial<StoredCell>): Promise<void>
-  /** Ops of the log in its order. A vector names everything that its entries imply by openings. Rejects as a read. */
+  /**
+   * Replaces what is given of the cell; resolves when it is on disk. Claims are stored member by member: those of others
+   * stay. Rejects as a commit fails, and with `cell/too-many-lineages` for a claim that could not be read back.
+   */
+  saveCell(change: CellChange): Promise<void>
+  /**
+   * Ops of the log in its order. A vector names everything that its entries imply by the openings of ops that are held
+   * here. An op that is damaged is one that is no longer in the log. Rejects as a read.
+   */
   readOps(range: LogRange): Promise<LogSlice>
-  /** The chain value after each op; undefined where it is not in the log. At most `PEER_LIMITS.heads` dots. */
+  /**
+   * The chain value after each op; undefined where it is neither in the log nor the last of its origin. At most
+   * `PEER_LIMITS.heads` dots (`request/invalid`).
+   */
   readChains(dots: readonly Dot[]): Promise<readonly (Uint8Array | undefined)[]>
-  /** Opens a whole state at one cut for a peer. Few at a time: rejects with `storage/busy`. */
+  /**
+   * Opens a whole state at one cut for a peer. Few at a time: rejects with `storage/busy`; with `document/unavailable`
+   * where some document is damaged, since a state without it would be taken for whole.
+   */
   openCut(): Promise<OpenedCut>
   /** Sets chunks aside from now on; what was set aside before is gone. They survive a restart only as garbage. */
   beginState(): Promise<void>
@@ -216,7 +231,8 @@ export interface Log {
    * Joins the state that was set aside, which stands at `cut`, with what is here, in one transaction: afterwards the
    * log holds as ops only what `cut` does not, in the order in which it was delivered, and documents are the state with
    * those ops on top. Everything that this log no longer holds as ops must lie in `cut` (`request/invalid` otherwise,
-   * and for chunks that are missing or unreadable; nothing has changed then). No commit may be under way.
+   * and for chunks that are missing or unreadable, or no state at `cut`; nothing has changed then). Rejects with
+   * `cell/forked` where the state holds other ops under the same dots. No commit may be under way.
    * Documents that are open elsewhere have to be loaded anew.
    */
   joinState(cut: VersionVector): Promise<StoredHeads & { readonly position: number; readonly latestHlc: HybridTime }>
