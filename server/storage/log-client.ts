@@ -13,7 +13,7 @@ import { assert, unreachable } from '../../shared/base/assert.js'
 import type { Dot } from '../../shared/clock/dot.js'
 import type { VersionVector } from '../../shared/clock/version-vector.js'
 import { CausewayError } from '../../shared/errors/error.js'
-import type { LogRange } from '../replica/op-stream.js'
+import type { LogRange } from '../../shared/protocol/op-log.js'
 import type {
   Backlog,
   CellChange,

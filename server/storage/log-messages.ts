@@ -4,7 +4,7 @@ import type { HybridTime } from '../../shared/clock/hybrid-clock.js'
 import type { VersionVector } from '../../shared/clock/version-vector.js'
 import type { ErrorCodeName } from '../../shared/errors/codes.js'
 import { CausewayError, type ErrorDetails } from '../../shared/errors/error.js'
-import type { LogRange } from '../replica/op-stream.js'
+import type { LogRange } from '../../shared/protocol/op-log.js'
 import type { CellChange, LogOptions, PruneOptions, Recovered } from './log.js'
 import type {
   ListOptions,

@@ -6,14 +6,13 @@
  * committed in between stands above the answer's `position`; `figures.position` of each commit tells which.
  */
 import type { Head } from '../../shared/causal/delivery.js'
+import type { RejoinPhase, StoredBirth } from '../../shared/clock/cell.js'
 import type { Dot, OriginId } from '../../shared/clock/dot.js'
 import type { HybridTime } from '../../shared/clock/hybrid-clock.js'
 import type { VersionVector } from '../../shared/clock/version-vector.js'
 import type { CausewayError } from '../../shared/errors/error.js'
+import type { LoggedOp, LogRange } from '../../shared/protocol/op-log.js'
 import type { Claims } from '../../shared/protocol/peer.js'
-import type { StoredBirth } from '../replica/birth.js'
-import type { LoggedOp, LogRange } from '../replica/op-stream.js'
-import type { RejoinPhase } from '../replica/rejoin.js'
 import type {
   DocumentPage,
   ListOptions,

@@ -1,7 +1,7 @@
 /** Ops on their way from the reader thread: a few large pieces, made ops again only where they are needed. */
 import type { OriginId } from '../../shared/clock/dot.js'
 import { decodeOpRecord } from '../../shared/protocol/op-codec.js'
-import type { LoggedOp } from '../replica/op-stream.js'
+import type { LoggedOp } from '../../shared/protocol/op-log.js'
 import type { LogSlice } from './log.js'
 
 export interface PackedSlice extends Omit<LogSlice, 'ops'> {
