@@ -239,7 +239,8 @@ export class DocumentHost implements Documents, SubscriptionHost {
     const documents = page.documents.map(({ name, bytes, clock, updated }) => {
       return { name, bytes, clock, updatedAt: new Date(hybridTimeToMs(updated)).toISOString() }
     })
-    return page.cursor === undefined ? { documents } : { documents, cursor: page.cursor }
+    const seen = this.cell.durable
+    return page.cursor === undefined ? { documents, seen } : { documents, seen, cursor: page.cursor }
   }
 
   // --- life -----------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 import type { VersionVector } from '../../shared/clock/version-vector.js'
 import type { DocumentWorkers } from '../document/pool.js'
 import type { Log } from '../storage/log.js'
+import { byTime } from './settle-contents.js'
 
 export interface MaintenanceOptions {
   readonly log: Log
@@ -12,6 +13,8 @@ export interface MaintenanceOptions {
   readonly budget: { readonly maxAgeMs: number; readonly maxBytes: number }
   /** The majority-durable cut: nothing above it is pruned. */
   readonly ceiling: () => VersionVector
+  /** The log begins above this now. */
+  readonly onPruned: (floor: VersionVector) => void
   readonly now: () => number
   readonly onDamage: (damage: {
     readonly document?: string
@@ -64,12 +67,13 @@ export class Maintenance {
 
   /** Prunes; documents that hold the cut back get a base snapshot where their history will begin, for the next round. */
   private async prune(): Promise<void> {
-    const { log, workers, budget, ceiling, now } = this.options
-    const { wanted } = await log.prune({ ...budget, nowMs: now(), ceiling: ceiling() })
+    const { log, workers, budget, ceiling, now, onPruned } = this.options
+    const { wanted, deletedOps, floorVector } = await log.prune({ ...budget, nowMs: now(), ceiling: ceiling() })
+    if (deletedOps > 0) onPruned(floorVector)
     for (const { document, generation, position } of wanted) {
       const stored = await log.load(document, { upTo: position })
       if (stored === undefined) continue
-      const tail = stored.tail.map(({ update }) => update)
+      const tail = [...stored.tail].sort(byTime).map(({ update }) => update)
       const base = await workers.compact({ snapshot: stored.snapshot?.update, tail })
       const fingerprint = Buffer.from(base.fingerprint, 'hex')
       await log.saveSnapshot({ ...base, document, generation, position, fingerprint, kind: 'base' })

@@ -23,6 +23,8 @@ function storing(stored: StoredDocument): OpenDocuments {
     onLoaded: (loaded) => new OpenDocument(loaded, false),
     seed: () => Promise.resolve(),
     isQuiet: () => true,
+    onNotLoaded: () => {},
+    settle: () => Promise.reject(new Error('nothing to settle')),
     onUnload: () => {},
     onFailure: () => {},
   })

@@ -7,6 +7,11 @@ import { reportRecovered } from './recovered-report.js'
 
 const sound: Recovered = {
   vector: EMPTY_VECTOR,
+  heads: new Map(),
+  openings: [],
+  floor: EMPTY_VECTOR,
+  reoriginated: new Map(),
+  cell: { life: 0, configEpoch: 0, isRecovering: false, claims: new Map() },
   latestHlc: 0 as HybridTime,
   position: 7,
   documents: 2,

@@ -134,7 +134,6 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
     documents,
     authenticate,
     freshness: cell,
-    talk,
     limits: {
       connections: config.limits.connections,
       documentsPerConnection: config.limits.documentsPerConnection,
@@ -154,7 +153,7 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
       documents,
       workers: createDocumentWork(workers),
       cell,
-      convergence: (request) => convergence.report(request),
+      convergence: ({ prefix = '', limit, all }) => convergence.report({ prefix, limit, all }),
       authenticate,
       origins,
       metrics,

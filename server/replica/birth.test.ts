@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import type { CellId, CellIdentity } from '../../shared/clock/cell.js'
-import { Birth, type BirthEffect, ignoredNames, type StoredBirth } from './birth.js'
+import type { CellId, CellIdentity, StoredBirth } from '../../shared/clock/cell.js'
+import { Birth, type BirthEffect, ignoredNames } from './birth.js'
 
 const idOf = (digit: string): CellIdentity => {
   return { cell: digit.repeat(32) as CellId, epoch: { ordinal: 1, id: digit.repeat(16) } }

@@ -9,14 +9,10 @@
  * After that, stored membership wins over flags (DESIGN.md section 2, "Birth, loss and recovery").
  */
 import { unreachable } from '../../shared/base/assert.js'
-import { type CellIdentity, compareCells, formatCell } from '../../shared/clock/cell.js'
+import { type CellIdentity, compareCells, formatCell, type StoredBirth } from '../../shared/clock/cell.js'
 import { CausewayError } from '../../shared/errors/error.js'
 
-/** What this disk knows of its cell. */
-export interface StoredBirth {
-  readonly identity: CellIdentity
-  readonly isBorn: boolean
-}
+export type { StoredBirth }
 
 export type BirthInput =
   /**

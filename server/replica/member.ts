@@ -23,14 +23,15 @@ import type { Lineages } from '../../shared/clock/lineages.js'
 import { EMPTY_VECTOR, sameVector, type VersionVector } from '../../shared/clock/version-vector.js'
 import type { CausewayError } from '../../shared/errors/error.js'
 import type { Op } from '../../shared/protocol/op.js'
+import type { LoggedOp, LogRange } from '../../shared/protocol/op-log.js'
 import type { Claim, Hello, PeerMessage, Standing } from '../../shared/protocol/peer.js'
+import type { StoredCell, StoredHeads } from '../../shared/protocol/stored-cell.js'
 import type { ReplicaView } from '../../shared/session/check.js'
-import type { StoredCell, StoredHeads } from '../storage/log.js'
 import { Birth, type BirthEffect, ignoredNames } from './birth.js'
 import { CatchUp, type CatchUpEffect, type CatchUpLimits } from './catch-up.js'
 import type { CellStatus, HeldBack, MemberStatus, Progress } from './cell.js'
 import { LagTracker } from './lag.js'
-import type { LogAnswer, LoggedOp, LogRange } from './op-stream.js'
+import type { LogAnswer } from './op-stream.js'
 import {
   type Answered,
   type Asked,

@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import { Lineages } from '../../shared/clock/lineages.js'
+import type { LoggedOp } from '../../shared/protocol/op-log.js'
 import { opCost } from '../../shared/protocol/peer.js'
 import { opOf, showDot, showVector, vectorOf } from '../../test/support/causal-text.js'
-import { type Credit, type LoggedOp, OpStream, type StreamEffect } from './op-stream.js'
+import { type Credit, OpStream, type StreamEffect } from './op-stream.js'
 
 const CHAIN = new Uint8Array(16)
 const logged = (text: string, position: number, from?: string): LoggedOp => {

@@ -12,31 +12,10 @@ import { assert } from '../../shared/base/assert.js'
 import { type OriginId, replicaNameOf } from '../../shared/clock/dot.js'
 import type { Lineages } from '../../shared/clock/lineages.js'
 import { EMPTY_VECTOR, type VersionVector } from '../../shared/clock/version-vector.js'
-import type { Op } from '../../shared/protocol/op.js'
+import type { LoggedOp, LogRange } from '../../shared/protocol/op-log.js'
 import { flowCost, opCost, type PeerMessage } from '../../shared/protocol/peer.js'
 
-/** An op in this replica's log. */
-export interface LoggedOp {
-  readonly op: Op
-  /** Of its origin, after it. */
-  readonly chain: Uint8Array
-  readonly position: number
-  /** The peer that brought it; absent for own ops, and where it is no longer known. */
-  readonly from?: string
-}
-
-/** Which part of the log to read, in its order. */
-export interface LogRange {
-  /** Only ops behind this position. */
-  readonly after: number
-  /** Only ops that are not in this vector, and only those that are in `upTo`, where it is given. */
-  readonly beyond: VersionVector
-  readonly upTo?: VersionVector
-  /** Only ops of these replicas, where it is given. */
-  readonly names?: ReadonlySet<string>
-  /** About so much (`opCost`), and at least one op where there is one. */
-  readonly limitCost: number
-}
+export type { LoggedOp, LogRange }
 
 /** Where a part of a core puts its effects, among those of the others. */
 export interface Out<Effect> {

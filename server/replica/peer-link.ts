@@ -16,6 +16,7 @@ import { COORDINATION_NAME, type Dot, type OriginId, replicaNameOf } from '../..
 import type { Lineages } from '../../shared/clock/lineages.js'
 import { EMPTY_VECTOR, hexOf, sameVector, type VersionVector } from '../../shared/clock/version-vector.js'
 import { CausewayError } from '../../shared/errors/error.js'
+import type { LoggedOp } from '../../shared/protocol/op-log.js'
 import {
   type ChainHead,
   type Claims,
@@ -27,7 +28,7 @@ import {
   type PeerMessage,
   type Standing,
 } from '../../shared/protocol/peer.js'
-import { type Credit, type LogAnswer, type LoggedOp, OpStream, type StreamEffect } from './op-stream.js'
+import { type Credit, type LogAnswer, OpStream, type StreamEffect } from './op-stream.js'
 import { type DonorEffect, type Receipt, type ReceiverEffect, StateDonor, StateReceiver } from './state-transfer.js'
 
 /** What a hello says of this replica at the moment of connecting. */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import type { CellId, CellIdentity } from '../../shared/clock/cell.js'
-import { Rejoin, type RejoinEffect, type RejoinInput, type RejoinPhase } from './rejoin.js'
+import type { CellId, CellIdentity, RejoinPhase } from '../../shared/clock/cell.js'
+import { Rejoin, type RejoinEffect, type RejoinInput } from './rejoin.js'
 
 const lifeOf = (ordinal: number, id = ordinal): CellIdentity => {
   return { cell: 'c'.repeat(32) as CellId, epoch: { ordinal, id: String(id).repeat(16) } }

@@ -11,16 +11,9 @@
  * by that, which changes nothing: its bytes are known by then.
  */
 import { unreachable } from '../../shared/base/assert.js'
-import { type CellIdentity, compareCells } from '../../shared/clock/cell.js'
+import { type CellIdentity, compareCells, type RejoinPhase } from '../../shared/clock/cell.js'
 
-/** Where a rejoining stands, as the disk has it. */
-export interface RejoinPhase {
-  readonly phase: 'saved' | 'replaced'
-  /** The cell's life that is rejoined. */
-  readonly identity: CellIdentity
-  /** Ops of the surplus that were accepted anew, or needed it no more. */
-  readonly accepted: number
-}
+export type { RejoinPhase }
 
 export type RejoinInput =
   /** A member of a newer life of the cell is linked: it can give its state. */

@@ -10,6 +10,7 @@ import type { LogRow } from './log-row.js'
 import { checksumOf, type Link, linkColumns, type OpRow } from './op-row.js'
 import { type Origin, OriginDrafts } from './origin-table.js'
 import type { OwnedRow } from './owned-row.js'
+import type { ReOriginated } from './reoriginated-row.js'
 
 /** What is durable, as a commit reads it. */
 export interface Committed {
@@ -32,6 +33,7 @@ export class CommitDraft {
   readonly documents = new Map<string, DocumentState>()
   /** In the order in which they were recorded. */
   readonly owned: (OwnedId & OwnedRow)[] = []
+  readonly reoriginated: ReOriginated[] = []
   lastDocument: number
   private position: number
   private hlc: number
@@ -61,6 +63,7 @@ export class CommitDraft {
     const { document, previous, more } = linkColumns(this.touch(op, position, chain))
     const { hlc } = op
     if (op.kind === 'owned') this.owned.push({ ...op.owned, hlc, origin: op.dot.origin, seq: op.dot.seq })
+    else if (op.kind === 're-originated') this.reoriginated.push({ was: op.was, dot: op.dot })
     if (hlc > this.hlc) this.hlc = hlc
     this.total += record.length
     const { total } = this

@@ -5,6 +5,7 @@ import { type DocumentState, encodeClock } from './document-row.js'
 import { logRowWriter } from './log-row.js'
 import { originWriter } from './origin-table.js'
 import { ownedRowWriter } from './owned-row.js'
+import { reoriginatedWriter } from './reoriginated-row.js'
 import { exact } from './sqlite-values.js'
 
 type Values = (number | bigint | string | Uint8Array | null)[]
@@ -13,8 +14,9 @@ export class CommitStatements {
   private readonly insertOp: Database.Statement<Values>
   private readonly insertDocument: Database.Statement<Values>
   private readonly updateDocument: Database.Statement<Values>
-  private readonly putOrigin: ReturnType<typeof originWriter>
-  private readonly putOwned: ReturnType<typeof ownedRowWriter>
+  readonly putOrigin: ReturnType<typeof originWriter>
+  readonly putOwned: ReturnType<typeof ownedRowWriter>
+  readonly putReoriginated: ReturnType<typeof reoriginatedWriter>
   readonly putLog: ReturnType<typeof logRowWriter>
 
   constructor(database: Database.Database) {
@@ -25,6 +27,7 @@ export class CommitStatements {
     )
     this.putOrigin = originWriter(database)
     this.putOwned = ownedRowWriter(database)
+    this.putReoriginated = reoriginatedWriter(database)
     this.putLog = logRowWriter(database)
   }
 
@@ -35,12 +38,13 @@ export class CommitStatements {
   }
 
   /** Writes what a commit changes besides its ops. Returns how many rows that was. */
-  putRest({ origins, documents, owned, log }: CommitDraft): number {
+  putRest({ origins, documents, owned, reoriginated, log }: CommitDraft): number {
     for (const state of documents.values()) this.putDocument(state)
+    for (const record of reoriginated) this.putReoriginated(record, origins.intern)
     for (const origin of origins.changed.values()) this.putOrigin(origin, origins.intern)
     for (const record of owned) this.putOwned(record)
     this.putLog(log)
-    return documents.size + origins.changed.size + owned.length + 1
+    return documents.size + origins.changed.size + owned.length + reoriginated.length + 1
   }
 
   putDocument(state: DocumentState): void {

@@ -24,6 +24,7 @@ export interface DocumentRow {
 const COLUMNS = 'id, name, generation, first, last, count, digest, clock, bytes, updated'
 
 export const SELECT_NEWEST_LIFE = `SELECT ${COLUMNS} FROM documents WHERE name = ? ORDER BY generation DESC LIMIT 1`
+export const SELECT_NEXT_LIFE = `SELECT ${COLUMNS} FROM documents WHERE id > ? ORDER BY id LIMIT 1`
 const SELECT_LIFE = `SELECT ${COLUMNS} FROM documents WHERE name = ? AND generation = ?`
 
 const writer = new OpWriter()

@@ -10,7 +10,11 @@
 import path from 'node:path'
 import type { Worker } from 'node:worker_threads'
 import { assert, unreachable } from '../../shared/base/assert.js'
+import type { Dot } from '../../shared/clock/dot.js'
+import type { VersionVector } from '../../shared/clock/version-vector.js'
 import { CausewayError } from '../../shared/errors/error.js'
+import type { LogRange } from '../../shared/protocol/op-log.js'
+import type { CellChange } from '../../shared/protocol/stored-cell.js'
 import type { LeafPage, LeafRange, StoredDigest } from './digest-reader.js'
 import type { DigestTree } from './digest-tree.js'
 import type {
@@ -18,7 +22,9 @@ import type {
   CommitFigures,
   Log,
   LogOptions,
+  LogSlice,
   LogStats,
+  OpenedCut,
   PruneOptions,
   PruneReport,
   Recovered,
@@ -26,6 +32,7 @@ import type {
 } from './log.js'
 import {
   type Answer,
+  type CutOpened,
   type FromReader,
   type FromWriter,
   fromErrorMessage,
@@ -36,8 +43,9 @@ import {
   type ToWriter,
   unpackDocument,
 } from './log-messages.js'
-import type { StoreFigures } from './log-store.js'
+import type { JoinedHeads, StoreFigures } from './log-store.js'
 import { LogThread } from './log-thread.js'
+import { type PackedChains, type PackedSlice, unpackSlice } from './packed-slice.js'
 import { isRecoverable } from './storage-error.js'
 import type {
   DocumentPage,
@@ -63,6 +71,7 @@ type Committed = Extract<FromWriter, { type: 'committed' }>
 type OnDone = (error?: CausewayError, figures?: CommitFigures) => void
 
 type WriterThread = LogThread<ToWriter, FromWriter>
+type ReaderThread = LogThread<ToReader, FromReader>
 
 /**
  * Opens the log of a data directory in its own threads; `started` is one for the writer, started ahead. Rejects with
@@ -84,7 +93,7 @@ export function openLog(options: LogOptions, started?: Worker): Promise<Log> {
 class LogClient implements Log {
   private readonly options: LogOptions
   private readonly writer: WriterThread
-  private reader: LogThread<ToReader, FromReader> | undefined
+  private reader: ReaderThread | undefined
   private readerStart: ReturnType<typeof setTimeout> | undefined
   private isReaderUp = false
   private found: Recovered | undefined
@@ -194,6 +203,64 @@ class LogClient implements Log {
     }
   }
 
+  saveCell(change: CellChange): Promise<void> {
+    return this.write((id) => ({ type: 'save-cell', id, change }))
+  }
+
+  async readOps(range: LogRange): Promise<LogSlice> {
+    const packed: PackedSlice = await this.read((id) => ({ type: 'read-ops', id, range }))
+    await this.reached(packed.position)
+    return unpackSlice(packed)
+  }
+
+  async readChains(dots: readonly Dot[]): Promise<readonly (Uint8Array | undefined)[]> {
+    const { chains, position }: PackedChains = await this.read((id) => ({ type: 'read-chains', id, dots }))
+    await this.reached(position)
+    return chains
+  }
+
+  async openCut(): Promise<OpenedCut> {
+    const reader = this.readyReader()
+    const { cut, vector, position }: CutOpened = await reader.call((id) => ({ type: 'open-cut', id }))
+    let isClosed = false
+    const close = (): void => {
+      // A reader that died took its cuts with it.
+      if (!isClosed && this.reader === reader) reader.post({ type: 'close-cut', cut })
+      isClosed = true
+    }
+    const chunk = async (index: number): ReturnType<OpenedCut['chunk']> => {
+      this.refuseWhenOver()
+      if (this.reader !== reader) throw new CausewayError('document/unavailable', { reason: 'the cut is gone' })
+      return await reader.call((id) => ({ type: 'read-chunk', id, cut, index }))
+    }
+    try {
+      await this.reached(position)
+    } catch (error) {
+      close()
+      throw error
+    }
+    return { cut: vector, chunk, close }
+  }
+
+  beginState(): Promise<void> {
+    return this.discardState()
+  }
+
+  storeChunk(index: number, bytes: Uint8Array): Promise<void> {
+    return this.write((id) => ({ type: 'store-chunk', id, index, bytes: owned(bytes) }))
+  }
+
+  discardState(): Promise<void> {
+    return this.write((id) => ({ type: 'discard-state', id }))
+  }
+
+  async joinState(cut: VersionVector): Promise<JoinedHeads> {
+    assert(this.pending.length === 0, 'no commit is under way while a state is joined')
+    const joined: JoinedHeads = await this.write((id) => ({ type: 'join-state', id, cut }))
+    this.tellPosition(joined.position)
+    return joined
+  }
+
   async stats(): Promise<LogStats> {
     const figures: StoreFigures = await this.write((id) => ({ type: 'figures', id }))
     return { ...figures, backlog: this.backlog }
@@ -247,7 +314,12 @@ class LogClient implements Log {
       onDone(undefined, { position: first, ops: counts[index]!, bytes: bytes[index]!, transaction })
       first += counts[index]!
     }
-    this.position = position + ops - 1
+    this.tellPosition(position + ops - 1)
+  }
+
+  /** Lets go the reads that waited for it. */
+  private tellPosition(position: number): void {
+    this.position = position
     const ready = this.early.filter((read) => read.position <= this.position)
     if (ready.length > 0) this.early = this.early.filter((read) => !ready.includes(read))
     for (const { resolve } of ready) resolve()
@@ -290,7 +362,7 @@ class LogClient implements Log {
   private async readDocument(ask: (id: number) => ReadDocument): Promise<Opening> {
     const { stored, owned } = await this.readPacked(ask)
     if (!stored) return { owned }
-    if (stored.position > this.position) await this.reached(stored.position)
+    await this.reached(stored.position)
     return { stored: unpackDocument(stored), owned }
   }
 
@@ -320,7 +392,7 @@ class LogClient implements Log {
     this.readerStart = undefined
   }
 
-  private readyReader(): LogThread<ToReader, FromReader> {
+  private readyReader(): ReaderThread {
     this.refuseWhenOver()
     this.cancelReaderStart()
     this.reader ??= this.startReader()
@@ -329,16 +401,17 @@ class LogClient implements Log {
   }
 
   /** Resolves once every commit up to `position` has been told. */
-  private reached(position: number): Promise<void> {
-    return new Promise((resolve, reject) => {
+  private async reached(position: number): Promise<void> {
+    if (position <= this.position) return
+    await new Promise<void>((resolve, reject) => {
       if (this.failure) reject(this.failure)
       else this.early.push({ position, resolve, reject })
     })
   }
 
   /** One that dies fails the reads that wait for it; the next read starts another. */
-  private startReader(): LogThread<ToReader, FromReader> {
-    const reader = new LogThread<ToReader, FromReader>('reader')
+  private startReader(): ReaderThread {
+    const reader: ReaderThread = new LogThread('reader')
     const onMessage = (message: Exclude<FromReader, Answer>): void => {
       if (message.type === 'up') this.isReaderUp = this.reader === reader
       else if (!this.failure) {

@@ -1,8 +1,11 @@
 /** What the main thread and the two log threads say to each other. */
 import type { Dot, OriginId } from '../../shared/clock/dot.js'
 import type { HybridTime } from '../../shared/clock/hybrid-clock.js'
+import type { VersionVector } from '../../shared/clock/version-vector.js'
 import type { ErrorCodeName } from '../../shared/errors/codes.js'
 import { CausewayError, type ErrorDetails } from '../../shared/errors/error.js'
+import type { LogRange } from '../../shared/protocol/op-log.js'
+import type { CellChange } from '../../shared/protocol/stored-cell.js'
 import type { LeafRange } from './digest-reader.js'
 import type { LogOptions, PruneOptions, Recovered } from './log.js'
 import type {
@@ -34,6 +37,11 @@ export type ToWriter =
   | ReadDocument
   | { readonly type: 'save-snapshot'; readonly id: number; readonly snapshot: SnapshotToSave }
   | { readonly type: 'prune'; readonly id: number; readonly options: PruneOptions }
+  | { readonly type: 'save-cell'; readonly id: number; readonly change: CellChange }
+  /** Drops what was set aside, before another state or for good. */
+  | { readonly type: 'discard-state'; readonly id: number }
+  | { readonly type: 'store-chunk'; readonly id: number; readonly index: number; readonly bytes: Uint8Array }
+  | { readonly type: 'join-state'; readonly id: number; readonly cut: VersionVector }
   | { readonly type: 'figures'; readonly id: number }
   | { readonly type: 'probe'; readonly id: number }
   | { readonly type: 'close'; readonly id: number }
@@ -41,12 +49,25 @@ export type ToWriter =
 export type ToReader =
   | ReadDocument
   | { readonly type: 'list'; readonly id: number; readonly options: ListOptions }
+  | { readonly type: 'read-ops'; readonly id: number; readonly range: LogRange }
+  | { readonly type: 'read-chains'; readonly id: number; readonly dots: readonly Dot[] }
+  /** Answered by a `CutOpened`. */
+  | { readonly type: 'open-cut'; readonly id: number }
+  | { readonly type: 'read-chunk'; readonly id: number; readonly cut: number; readonly index: number }
+  | { readonly type: 'close-cut'; readonly cut: number }
   | { readonly type: 'scrub'; readonly id: number }
   | { readonly type: 'digest-tree'; readonly id: number; readonly prefix: string }
   | { readonly type: 'digest-leaves'; readonly id: number; readonly range: LeafRange }
   | { readonly type: 'digests'; readonly id: number; readonly names: readonly string[] }
   | { readonly type: 'backup'; readonly id: number; readonly path: string }
   | { readonly type: 'close'; readonly id: number }
+
+/** The number of a cut that is open in the reader, and where it stands. */
+export interface CutOpened {
+  readonly cut: number
+  readonly vector: VersionVector
+  readonly position: number
+}
 
 /** Messages that were sent together: each costs a wake-up of the other side. */
 export interface Together<Message> {

@@ -88,6 +88,11 @@ export class LogReader {
     })
   }
 
+  /** One life of a document as of now, by its row. Throws as `load`, quarantined or not. */
+  loadLife(row: DocumentRow): StoredDocument {
+    return this.reading(row.name, () => this.loadNow(row))
+  }
+
   /** As `load`, of now, with the owned client ids: they may be there before the document is. */
   open(name: string): Opening {
     return this.reading(name, () => {

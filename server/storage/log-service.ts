@@ -20,8 +20,11 @@ import {
   toErrorMessage,
 } from './log-messages.js'
 import { LogReader } from './log-reader.js'
+import { SliceReader } from './log-slice.js'
 import type { LogStore } from './log-store.js'
+import { OpenCuts } from './open-cuts.js'
 import { DATABASE_FILE, openReadOnly } from './schema.js'
+import { asStorageError } from './storage-error.js'
 import { Scrubber } from './verification.js'
 
 /** What one transaction merges at most: all of it waits for the slowest. */
@@ -34,6 +37,15 @@ const SCRUB_BYTES = 4 * 1024 * 1024
 
 /** Small answers that are sent as one message. */
 const ANSWERS_TOGETHER = 32
+
+/** A reader's connection, and what reads over it. */
+interface OpenedReader {
+  readonly database: Database.Database
+  readonly reader: LogReader
+  readonly slices: SliceReader
+  readonly scrubber: Scrubber
+  readonly digests: DigestReader
+}
 
 type Commit = Extract<ToWriter, { type: 'commit' }>
 
@@ -99,6 +111,7 @@ export class WriterService {
     else if (message.type === 'load' || message.type === 'open') answerRead(message, this.post, this.store)
     else answer(message.id, this.post, () => this.answerTo(message))
     if (message.type === 'close') this.onClosed()
+    else if (message.type === 'store-chunk' || message.type === 'join-state') this.store.checkpointWhenDue()
   }
 
   private answerTo(message: Exclude<ToWriter, Commit | ReadDocument | { type: 'quarantine' }>): unknown {
@@ -109,6 +122,14 @@ export class WriterService {
         return this.store.prune(message.options)
       case 'figures':
         return this.store.figures()
+      case 'save-cell':
+        return this.store.saveCell(message.change)
+      case 'discard-state':
+        return this.store.discardState()
+      case 'store-chunk':
+        return this.store.storeChunk(message.index, message.bytes)
+      case 'join-state':
+        return this.store.joinState(message.cut)
       case 'probe':
         return this.store.probe()
       case 'close':
@@ -119,13 +140,6 @@ export class WriterService {
   }
 }
 
-interface Opened {
-  readonly database: Database.Database
-  readonly reader: LogReader
-  readonly scrubber: Scrubber
-  readonly digests: DigestReader
-}
-
 /** The reader thread: a connection of its own, so that a read waits for no disk but its own. */
 export class ReaderService {
   private readonly path: string
@@ -134,7 +148,8 @@ export class ReaderService {
   private readonly stop = new AbortController()
   /** Answers that are sent together. */
   private gathered: { readonly messages: FromReader[]; readonly transfer: ArrayBuffer[] } | undefined
-  private opened: Opened | undefined
+  private opened: OpenedReader | undefined
+  private readonly cuts: OpenCuts
 
   constructor(
     options: LogOptions,
@@ -142,6 +157,7 @@ export class ReaderService {
     onClosed: () => void,
   ) {
     this.path = join(options.directory, DATABASE_FILE)
+    this.cuts = new OpenCuts(this.path)
     this.send = send
     this.onClosed = onClosed
     this.warmUp()
@@ -163,6 +179,21 @@ export class ReaderService {
       case 'list':
         answer(message.id, this.post, () => this.open().reader.list(message.options))
         break
+      case 'read-ops':
+        this.readOps(message)
+        break
+      case 'read-chains':
+        answer(message.id, this.post, () => this.open().slices.readChains(message.dots))
+        break
+      case 'open-cut':
+        answer(message.id, this.post, () => this.cuts.open())
+        break
+      case 'read-chunk':
+        this.readChunk(message)
+        break
+      case 'close-cut':
+        this.cuts.close(message.cut)
+        break
       case 'scrub':
         answer(message.id, this.post, () => this.scrub())
         break
@@ -180,6 +211,7 @@ export class ReaderService {
         break
       case 'close':
         this.stop.abort()
+        this.cuts.closeAll()
         answer(message.id, this.post, () => void this.opened?.database.close())
         this.onClosed()
         break
@@ -221,6 +253,29 @@ export class ReaderService {
     })
   }
 
+  private readOps({ id, range }: Extract<ToReader, { type: 'read-ops' }>): void {
+    answerBuffers(id, this.post, () => {
+      const value = this.open().slices.read(range)
+      return { value, buffers: [value.numbers.buffer, value.chains.buffer, value.records.buffer] }
+    })
+  }
+
+  private readChunk({ id, cut, index }: Extract<ToReader, { type: 'read-chunk' }>): void {
+    const onFailed = (thrown: unknown): void => {
+      const error = asCausewayError(thrown)
+      this.reportDamage(String(error.details['document']), error)
+    }
+    answerBuffers(
+      id,
+      this.post,
+      () => {
+        const value = this.cuts.chunk(cut, index)
+        return { value, buffers: [value.bytes.buffer] }
+      },
+      onFailed,
+    )
+  }
+
   private scrub(): ScrubReport {
     const { reader, scrubber } = this.open()
     const report = scrubber.next(SCRUB_OPS, SCRUB_BYTES)
@@ -245,11 +300,16 @@ export class ReaderService {
     } catch {}
   }
 
-  private open(): Opened {
+  private open(): OpenedReader {
     if (!this.opened) {
       const database = openReadOnly(this.path)
-      const [reader, scrubber, digests] = [new LogReader(database), new Scrubber(database), new DigestReader(database)]
-      this.opened = { database, reader, scrubber, digests }
+      this.opened = {
+        database,
+        reader: new LogReader(database),
+        slices: new SliceReader(database),
+        scrubber: new Scrubber(database),
+        digests: new DigestReader(database),
+      }
     }
     return this.opened
   }
@@ -271,6 +331,22 @@ function answerRead(
   } catch (thrown) {
     onFailed(thrown)
     post({ type: 'failed', id, error: toErrorMessage(asCausewayError(thrown)) })
+  }
+}
+
+/** An answer whose large pieces change hands. */
+function answerBuffers(
+  id: number,
+  post: (message: Answer, transfer?: ArrayBuffer[]) => void,
+  work: () => { readonly value: unknown; readonly buffers: ArrayBuffer[] },
+  onFailed: (thrown: unknown) => void = () => {},
+): void {
+  try {
+    const { value, buffers } = work()
+    post({ type: 'answered', id, value }, buffers)
+  } catch (thrown) {
+    onFailed(thrown)
+    post({ type: 'failed', id, error: toErrorMessage(asStorageError(thrown)) })
   }
 }
 

@@ -80,9 +80,15 @@ describe('what was committed', () => {
     const before = [first.store.load('x'), first.store.load('y')]
     first.store.close()
     const { store } = start()
+    const { origin } = first.source
     expect(store.recovered).toEqual({
-      predecessor: { origin: first.source.origin, seq: 3 },
-      vector: new Map([[first.source.origin, 3]]),
+      predecessor: { origin, seq: 3 },
+      vector: new Map([[origin, 3]]),
+      heads: new Map([[origin, { seq: 3, chain: expect.any(Uint8Array) }]]),
+      openings: [{ dot: { origin, seq: 1 } }],
+      floor: new Map(),
+      reoriginated: new Map(),
+      cell: { life: 0, configEpoch: 0, claims: new Map() },
       latestHlc: first.source.hlc,
       position: 3,
       documents: 2,

@@ -13,8 +13,11 @@ import type Database from 'better-sqlite3'
 import { assert } from '../../shared/base/assert.js'
 import { makeOrigin, type OriginId, replicaNameOf } from '../../shared/clock/dot.js'
 import type { HybridTime } from '../../shared/clock/hybrid-clock.js'
+import type { VersionVector } from '../../shared/clock/version-vector.js'
 import { CausewayError } from '../../shared/errors/error.js'
 import { decodeOpBatch } from '../../shared/protocol/op-codec.js'
+import type { CellChange, StoredHeads } from '../../shared/protocol/stored-cell.js'
+import { cellWriter, checkCell, readCell } from './cell-rows.js'
 import { CommitDraft, type Committed } from './commit-draft.js'
 import { CommitStatements } from './commit-statements.js'
 import { type DataDirectory, lockDataDirectory } from './data-directory.js'
@@ -22,11 +25,13 @@ import { DocumentCache, type DocumentState, SELECT_NEWEST_LIFE, xorInto } from '
 import type { LogOptions, PruneOptions, PruneReport, Recovered } from './log.js'
 import { LogReader } from './log-reader.js'
 import { type LogRow, logRowReader } from './log-row.js'
-import { type Origin, readOrigins, unfold, vectorOf } from './origin-table.js'
+import { type Origin, readOrigins, unfold } from './origin-table.js'
 import { Pruner } from './prune.js'
 import { CHECKPOINT_PAGES, DATABASE_FILE, openDatabase } from './schema.js'
-import { type SnapshotRow, snapshotChecksum } from './snapshot-row.js'
-import { asStorageError, isRecoverable } from './storage-error.js'
+import { SNAPSHOT_LIMIT_BYTES, type SnapshotRow, snapshotRowOf, snapshotWriter } from './snapshot-row.js'
+import { joinState } from './state-import.js'
+import { StateStaging } from './state-staging.js'
+import { asStorageError, isRecoverable, isRefusal } from './storage-error.js'
 import type {
   DocumentPage,
   ListOptions,
@@ -35,6 +40,7 @@ import type {
   SnapshotToSave,
   StoredDocument,
 } from './stored-document.js'
+import { floorOf, storedHeads } from './stored-heads.js'
 import { checkHeads, checkStructure, nameDocuments, OpVerifier, START_OPS } from './verification.js'
 import { Witness } from './witness.js'
 
@@ -54,6 +60,9 @@ export interface CommitResult {
   readonly syncMs: number
 }
 
+/** What stands after a state was joined. */
+export type JoinedHeads = StoredHeads & { readonly position: number; readonly latestHlc: HybridTime }
+
 export interface StoreFigures {
   readonly position: number
   readonly walBytes: number
@@ -63,8 +72,6 @@ export interface StoreFigures {
 }
 
 const WITNESS_FILE = 'witness'
-/** Half of what SQLite takes as one value. */
-const SNAPSHOT_LIMIT_BYTES = 500_000_000
 
 /** Asking how long the write-ahead log is costs as much as a small commit. */
 const CHECK_PAGES = 128
@@ -84,11 +91,14 @@ export class LogStore {
   private readonly statements: CommitStatements
   private readonly reader: LogReader
   private readonly pruner: Pruner
-  private readonly documents: DocumentCache
+  private readonly staging: StateStaging
+  private readonly putCell: ReturnType<typeof cellWriter>
+  private documents: DocumentCache
+  private readonly insertSnapshot: ReturnType<typeof snapshotWriter>
   private readonly begin: Database.Statement
   private readonly commitWork: Database.Statement
   private readonly walFrames: Database.Statement<[], { log: number; checkpointed: number }>
-  private readonly origins: Map<OriginId, Origin>
+  private origins: Map<OriginId, Origin>
   private log: LogRow
   private lastDocument: number
   private failure: CausewayError | undefined
@@ -131,9 +141,13 @@ export class LogStore {
     this.reader = new LogReader(database)
     this.pruner = new Pruner(database)
     this.documents = new DocumentCache(database)
+    this.insertSnapshot = snapshotWriter(database)
+    this.staging = new StateStaging(database)
+    this.putCell = cellWriter(database)
     this.begin = database.prepare('BEGIN IMMEDIATE')
     this.commitWork = database.prepare('COMMIT')
     this.walFrames = database.prepare('PRAGMA wal_checkpoint(NOOP)')
+    if (!this.staging.isEmpty) this.discardState()
     const verified = this.verifyNewest()
     this.witness = new Witness(join(directory.path, WITNESS_FILE), birthOf(database))
     this.recovered = this.recover(verified)
@@ -196,7 +210,8 @@ export class LogStore {
       throw new CausewayError('request/invalid', { document: name, kind, position, oldest, newest: this.log.position })
     }
     const draft = state.copy()
-    const row = kind === 'head' ? this.headRow(snapshot, draft) : rowOf(snapshot, state.id, kind, 0, new Uint8Array(16))
+    const row =
+      kind === 'head' ? this.headRow(snapshot, draft) : snapshotRowOf(snapshot, state.id, kind, 0, new Uint8Array(16))
     this.transact(() => {
       // Its ops below the floor are gone: without the present head nothing would be left to begin its history with.
       const isOnlyBase = present.base === 0 && state.first <= floor && present.head > 0 && present.head < position
@@ -230,7 +245,44 @@ export class LogStore {
       return pruned
     })
     this.log = value.log
-    return value.report
+    const here = [...this.origins.values()].filter(({ seq }) => seq > 0)
+    return { ...value.report, floorVector: floorOf(this.database, here) }
+  }
+
+  /** See `Log.saveCell`. Throws as `commit`. */
+  saveCell(change: CellChange): void {
+    this.refuseAfterFailure()
+    checkCell(change)
+    this.transact(() => this.putCell(change))
+  }
+
+  /** Forgets the chunks that were set aside. Throws as `commit`. */
+  discardState(): void {
+    this.refuseAfterFailure()
+    this.transact(() => this.staging.clear())
+  }
+
+  /** Sets a chunk aside. Throws `request/invalid`, and as `commit`. */
+  storeChunk(index: number, bytes: Uint8Array): void {
+    this.refuseAfterFailure()
+    this.transact(() => this.staging.store(index, bytes))
+    this.uncheckedPages += bytes.length / PAGE_BYTES
+  }
+
+  /** See `Log.joinState`. Throws as that rejects, and as `commit`. */
+  joinState(cut: VersionVector): JoinedHeads {
+    this.refuseAfterFailure()
+    const { value: joined } = this.transact(() => {
+      const { database, statements, staging, log, origins } = this
+      const joined = joinState(database, statements, { log, origins }, this.own, staging.chunks(), cut)
+      staging.clear()
+      return joined
+    })
+    this.origins = new Map(joined.origins)
+    this.documents = new DocumentCache(this.database)
+    this.adopt(joined.draft)
+    this.uncheckedPages = Number.POSITIVE_INFINITY
+    return { ...this.heads(), position: this.log.position, latestHlc: this.log.hlc as HybridTime }
   }
 
   /**
@@ -309,7 +361,7 @@ export class LogStore {
       return work()
     } catch (thrown) {
       const error = this.rollBack(asStorageError(thrown, { directory: this.directory.path }))
-      if (!isRecoverable(error)) this.failure = error
+      if (!isRecoverable(error) && !isRefusal(error)) this.failure = error
       throw error
     }
   }
@@ -353,17 +405,7 @@ export class LogStore {
     const digest = new Uint8Array(draft.digest)
     xorInto(digest, added.digest)
     draft.bytes = snapshot.update.length + added.bytes
-    return rowOf(snapshot, draft.id, 'head', draft.count - added.count, digest)
-  }
-
-  private insertSnapshot(row: SnapshotRow): void {
-    const { document, kind, position, count, digest, checksum } = row
-    const blobs = [row.known, row.fingerprint, row.content]
-    this.run(
-      'INSERT INTO snapshots VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
-      ...[document, kind, position, count, digest, checksum],
-      ...blobs,
-    )
+    return snapshotRowOf(snapshot, draft.id, 'head', draft.count - added.count, digest)
   }
 
   private run(sql: string, ...values: (number | string | Uint8Array)[]): void {
@@ -392,6 +434,13 @@ export class LogStore {
     return { verifiedOps: verified, damaged: named }
   }
 
+  private heads(): StoredHeads {
+    return storedHeads(
+      this.database,
+      [...this.origins.values()].sort((left, right) => left.id - right.id),
+    )
+  }
+
   private recover(verified: Pick<Recovered, 'verifiedOps' | 'damaged'>): Recovered {
     const origins = [...this.origins.values()]
     const predecessor = origins.findLast(({ own, seq }) => own && seq > 0)
@@ -399,7 +448,8 @@ export class LogStore {
     const { remembered } = this.witness
     return {
       ...(predecessor && { predecessor: { origin: predecessor.name, seq: predecessor.seq } }),
-      vector: vectorOf(origins),
+      ...this.heads(),
+      cell: readCell(this.database),
       latestHlc: hlc as HybridTime,
       position,
       documents: this.database.prepare('SELECT COUNT(DISTINCT name) FROM documents').pluck().get() as number,
@@ -413,26 +463,6 @@ export class LogStore {
 /** Pages that a commit changes at most: one for each row, and what the ops fill, twice for good measure. */
 function pagesOf(rows: number, batches: readonly Uint8Array[]): number {
   return rows + (2 * batches.reduce((sum, { length }) => sum + length, 0)) / PAGE_BYTES
-}
-
-function rowOf(
-  snapshot: SnapshotToSave,
-  document: number,
-  kind: 'head' | 'base',
-  count: number,
-  digest: Uint8Array,
-): SnapshotRow {
-  const row = {
-    document,
-    kind,
-    position: snapshot.position,
-    count,
-    digest,
-    known: snapshot.known,
-    fingerprint: snapshot.fingerprint,
-    content: snapshot.update,
-  }
-  return { ...row, checksum: snapshotChecksum(row) }
 }
 
 /** That the disk belongs to this replica, and that this incarnation is new on it. */

@@ -5,15 +5,12 @@
  * was called, and nothing whose `onDone` has not been called when its promise resolves (persist before show). What was
  * committed in between stands above the answer's `position`; `figures.position` of each commit tells which.
  */
-import type { Head } from '../../shared/causal/delivery.js'
-import type { Dot, OriginId } from '../../shared/clock/dot.js'
+import type { Dot } from '../../shared/clock/dot.js'
 import type { HybridTime } from '../../shared/clock/hybrid-clock.js'
 import type { VersionVector } from '../../shared/clock/version-vector.js'
 import type { CausewayError } from '../../shared/errors/error.js'
-import type { Claims } from '../../shared/protocol/peer.js'
-import type { StoredBirth } from '../replica/birth.js'
-import type { LoggedOp, LogRange } from '../replica/op-stream.js'
-import type { RejoinPhase } from '../replica/rejoin.js'
+import type { LoggedOp, LogRange } from '../../shared/protocol/op-log.js'
+import type { CellChange, StoredCell, StoredHeads } from '../../shared/protocol/stored-cell.js'
 import type { LeafPage, LeafRange, StoredDigest } from './digest-reader.js'
 import type { DigestTree } from './digest-tree.js'
 import type {
@@ -40,40 +37,6 @@ export interface NamedDamage {
   readonly reason: string
 }
 
-/** The first op of an origin: from then on its vectors imply what it names. */
-export interface StoredOpening {
-  readonly dot: Dot
-  readonly predecessor?: Dot
-}
-
-/** What a member keeps of its cell, beside the ops. */
-export interface StoredCell {
-  readonly birth?: StoredBirth
-  /** Of this member: rises when it goes on without what died. */
-  readonly life: number
-  readonly configEpoch: number
-  /** What members were heard to have on disk, ever. */
-  readonly claims: Claims
-  /** Members by name with the address at which peers reach them, and names that were removed; absent before the birth. */
-  readonly members?: { readonly present: ReadonlyMap<string, string>; readonly removed: ReadonlySet<string> }
-  /** It lacked something that it once claimed, or has joined with an empty disk, and was not whole again since. */
-  readonly isRecovering: boolean
-  readonly rejoin?: RejoinPhase
-}
-
-/** Of the ops in the log: where each origin ends, how origins follow each other, and where the log begins. */
-export interface StoredHeads {
-  /** Contiguous heads per origin, without the entries that `open` ops imply. */
-  readonly vector: VersionVector
-  /** Of each origin ever seen that has an op here. */
-  readonly heads: ReadonlyMap<OriginId, Head>
-  readonly openings: readonly StoredOpening[]
-  /** Ops that are held and are no longer in the log: what is in this vector cannot be read as ops for certain. */
-  readonly floor: VersionVector
-  /** Ops that were accepted anew, by the dot that each had first: the dot under which it is held now. At most `REORIGINATED_LIMIT`, the newest. */
-  readonly reoriginated: ReadonlyMap<string, Dot>
-}
-
 /** A part of the log. */
 export interface LogSlice {
   /** In the order of the log; `from` is not stored, and absent. */
@@ -89,7 +52,7 @@ export interface LogSlice {
 /** A whole state, read as it stood at one moment, in chunks of at most `PEER_LIMITS.chunkBytes`. */
 export interface OpenedCut {
   readonly cut: VersionVector
-  /** Chunks are asked for in order, each as often as needed. Rejects as a read. */
+  /** Chunks are asked for in order, each as often as needed. Rejects as a read, also when the reader that held the cut has died. */
   chunk(index: number): Promise<{ readonly bytes: Uint8Array; readonly isLast: boolean }>
   close(): void
 }
@@ -144,6 +107,8 @@ export interface PruneReport {
   readonly deletedOps: number
   /** Every op up to this position is gone. */
   readonly floor: number
+  /** The same as a vector: what is held and no longer in the log. */
+  readonly floorVector: VersionVector
   /** There is more to prune at once. */
   readonly more: boolean
   /** Documents that hold the cut back until a snapshot is saved: at most `PRUNE_WANTED_LIMIT`. */
@@ -210,13 +175,25 @@ export interface Log {
   /** Writes a little and takes it back: resolves where a commit may succeed again. Rejects as a commit fails. */
   probe(): Promise<void>
   prune(options: PruneOptions): Promise<PruneReport>
-  /** Replaces what is given of the cell; resolves when it is on disk. Claims are stored member by member. Rejects as a commit fails. */
-  saveCell(change: Partial<StoredCell>): Promise<void>
-  /** Ops of the log in its order. A vector names everything that its entries imply by openings. Rejects as a read. */
+  /**
+   * Replaces what is given of the cell; resolves when it is on disk. Claims are stored member by member: those of others
+   * stay. Rejects as a commit fails, and with `cell/too-many-lineages` for a claim that could not be read back.
+   */
+  saveCell(change: CellChange): Promise<void>
+  /**
+   * Ops of the log in its order. A vector names everything that its entries imply by the openings of ops that are held
+   * here. An op that is damaged is one that is no longer in the log. Rejects as a read.
+   */
   readOps(range: LogRange): Promise<LogSlice>
-  /** The chain value after each op; undefined where it is not in the log. At most `PEER_LIMITS.heads` dots. */
+  /**
+   * The chain value after each op; undefined where it is neither in the log nor the last of its origin. At most
+   * `PEER_LIMITS.heads` dots (`request/invalid`).
+   */
   readChains(dots: readonly Dot[]): Promise<readonly (Uint8Array | undefined)[]>
-  /** Opens a whole state at one cut for a peer. Few at a time: rejects with `storage/busy`. */
+  /**
+   * Opens a whole state at one cut for a peer. Few at a time: rejects with `storage/busy`; with `document/unavailable`
+   * where some document is damaged, since a state without it would be taken for whole.
+   */
   openCut(): Promise<OpenedCut>
   /** Sets chunks aside from now on; what was set aside before is gone. They survive a restart only as garbage. */
   beginState(): Promise<void>
@@ -226,7 +203,8 @@ export interface Log {
    * Joins the state that was set aside, which stands at `cut`, with what is here, in one transaction: afterwards the
    * log holds as ops only what `cut` does not, in the order in which it was delivered, and documents are the state with
    * those ops on top. Everything that this log no longer holds as ops must lie in `cut` (`request/invalid` otherwise,
-   * and for chunks that are missing or unreadable; nothing has changed then). No commit may be under way.
+   * and for chunks that are missing or unreadable, or no state at `cut`; nothing has changed then). Rejects with
+   * `cell/forked` where the state holds other ops under the same dots. No commit may be under way.
    * Documents that are open elsewhere have to be loaded anew.
    */
   joinState(cut: VersionVector): Promise<StoredHeads & { readonly position: number; readonly latestHlc: HybridTime }>

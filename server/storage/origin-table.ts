@@ -89,8 +89,13 @@ export function originNames(database: Database.Database): (number: number) => Or
   }
 }
 
+/** Seq of an origin's first op. */
+export function firstSeqOf({ predecessor }: Pick<Origin, 'predecessor'>): number {
+  return (predecessor?.seq ?? 0) + 1
+}
+
 /** The heads as a vector. An entry that a successor's `open` names is implied by that successor and left out. */
-export function vectorOf(origins: Iterable<Origin>): VersionVector {
+export function vectorOf(origins: Iterable<Pick<Origin, 'name' | 'seq' | 'predecessor'>>): VersionVector {
   const vector = new Map<OriginId, number>()
   const all = [...origins].filter(({ seq }) => seq > 0)
   for (const { name, seq } of all) vector.set(name, seq)
@@ -102,7 +107,10 @@ export function vectorOf(origins: Iterable<Origin>): VersionVector {
 }
 
 /** `vector` with the entries that it implies: each origin's line of predecessors, as far as their `open` ops name them. */
-export function unfold(vector: VersionVector, origins: ReadonlyMap<OriginId, Origin>): VersionVector {
+export function unfold(
+  vector: VersionVector,
+  origins: ReadonlyMap<OriginId, Pick<Origin, 'predecessor'>>,
+): VersionVector {
   const unfolded = new Map(vector)
   for (const name of vector.keys()) {
     const line = new Set<OriginId>()
@@ -144,6 +152,11 @@ export class OriginDrafts {
   /** The number of an origin; a new one gets the next. */
   readonly intern = (name: OriginId): number =>
     (this.changed.get(name) ?? this.committed.get(name) ?? this.draft(name)).id
+
+  /** Last seq of an origin; 0 where no op of it is here. */
+  headOf(name: OriginId): number {
+    return (this.changed.get(name) ?? this.committed.get(name))?.seq ?? 0
+  }
 
   /**
    * Moves the head of the op's origin to it. Ops arrive in the order of their origins, without gaps, and the first one

@@ -93,6 +93,21 @@ export function ownedRowWriter(database: Database.Database): (record: OwnedId & 
   }
 }
 
+/** Where a walk over all records stands. */
+export type OwnedKey = Pick<OwnedRow, 'document' | 'generation' | 'client'>
+
+/** Returns what reads the record after a key, in one fixed order. What it returns throws `DamageError`. */
+export function nextOwnedReader(database: Database.Database): (after: OwnedKey) => OwnedRow | undefined {
+  const select = database.prepare<(number | bigint | string)[], StoredRow>(
+    `SELECT ${COLUMNS} FROM owned WHERE (document, generation, client) > (?, ?, ?)
+     ORDER BY document, generation, client LIMIT 1`,
+  )
+  return ({ document, generation, client }) => {
+    const stored = select.get(document, exact(generation), exact(client))
+    return stored && readRow(stored)
+  }
+}
+
 /** Returns what reads the owned ids of one life of a document, oldest first. What it returns throws `DamageError`. */
 export function ownedRowsReader(
   database: Database.Database,

@@ -72,7 +72,11 @@ export class Pruner {
    * Prunes one slice, inside the transaction that the caller has begun; the row of the log that it returns is for the
    * caller to write. `ceiling` is unfolded.
    */
-  prune(log: LogRow, options: PruneOptions, ceiling: VersionVector): { report: PruneReport; log: LogRow } {
+  prune(
+    log: LogRow,
+    options: PruneOptions,
+    ceiling: VersionVector,
+  ): { report: Omit<PruneReport, 'floorVector'>; log: LogRow } {
     const soft = this.budgetCut(log, options, 1)
     const hard = this.budgetCut(log, options, HARD_FACTOR)
     const covers = new Map<number, Cover>()

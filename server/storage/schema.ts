@@ -9,6 +9,9 @@
  *   owned      Yjs client ids with their owners: what the ops that say so come to (owned-row.ts).
  *   origins    interned origins, each with its head: last seq and chain value.
  *   log        one row: the head of the whole log; none before the first commit.
+ *   cell       what a member keeps of its cell, by name of the field; `claims`: one row a member (cell-rows.ts).
+ *   reoriginated  ops that were accepted anew, by the dot that each had first (reoriginated-row.ts).
+ *   state_chunks  a peer's state, set aside until it is whole; garbage after a restart (state-import.ts).
  *
  * The list replaces an index over (document, position): such an index spreads the entries of 1,000 documents over 1,000
  * pages, and every batch would write one page per document (measured: two to six times the pages per commit). The
@@ -104,6 +107,26 @@ const MIGRATIONS: readonly string[] = [
     checksum INTEGER NOT NULL,
     PRIMARY KEY (document, generation, client)
   ) STRICT, WITHOUT ROWID;
+  `,
+  // 3: the cell, ops that were accepted anew, and state on its way from a peer.
+  `
+  CREATE TABLE cell (key TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+  CREATE TABLE claims (
+    member TEXT PRIMARY KEY,
+    life INTEGER NOT NULL,
+    vector TEXT NOT NULL,
+    checksum INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE reoriginated (
+    id INTEGER PRIMARY KEY,    -- in the order of the log
+    was INTEGER NOT NULL,      -- number of the origin that it had first
+    was_seq INTEGER NOT NULL,
+    origin INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
+  ) STRICT;
+  CREATE UNIQUE INDEX reoriginated_by_first ON reoriginated (was, was_seq);
+  CREATE TABLE state_chunks (id INTEGER PRIMARY KEY, bytes BLOB NOT NULL) STRICT;
   `,
 ]
 

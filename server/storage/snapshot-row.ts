@@ -1,5 +1,6 @@
 /** A document's state at a position, as a row with a checksum over everything it holds. */
 import { createHash } from 'node:crypto'
+import type Database from 'better-sqlite3'
 import { DamageError } from './sqlite-values.js'
 import type { Snapshot } from './stored-document.js'
 
@@ -15,6 +16,9 @@ export interface SnapshotRow {
   readonly fingerprint: Uint8Array
   readonly content: Uint8Array
 }
+
+/** Half of what SQLite takes as one value. */
+export const SNAPSHOT_LIMIT_BYTES = 500_000_000
 
 export const SNAPSHOT_COLUMNS = 'document, kind, position, count, digest, checksum, known, fingerprint, content'
 
@@ -37,5 +41,28 @@ export function readSnapshot(row: SnapshotRow): Snapshot {
     update: row.content,
     known: row.known,
     fingerprint: row.fingerprint,
+  }
+}
+
+/** `count` and `digest` are the document's at the snapshot's position; 0 and zeros for a base. */
+export function snapshotRowOf(
+  snapshot: Snapshot,
+  document: number,
+  kind: 'head' | 'base',
+  count: number,
+  digest: Uint8Array,
+): SnapshotRow {
+  const { position, known, fingerprint, update: content } = snapshot
+  const row = { document, kind, position, count, digest, known, fingerprint, content }
+  return { ...row, checksum: snapshotChecksum(row) }
+}
+
+/** Returns what inserts a row. */
+export function snapshotWriter(database: Database.Database): (row: SnapshotRow) => void {
+  const insert = database.prepare<(number | string | Uint8Array)[]>(
+    'INSERT INTO snapshots VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+  )
+  return ({ document, kind, position, count, digest, checksum, known, fingerprint, content }) => {
+    insert.run(document, kind, position, count, digest, checksum, known, fingerprint, content)
   }
 }

@@ -39,6 +39,11 @@ export function isRecoverable(error: CausewayError): boolean {
   return error.code === 'storage/full' || error.code === 'storage/read-only' || error.code === 'storage/busy'
 }
 
+/** Whether the disk is well, and what was asked of it could not be done: nothing was stored. */
+export function isRefusal(error: CausewayError): boolean {
+  return !error.code.startsWith('storage/')
+}
+
 function codeOf(thrown: unknown): ErrorCodeName {
   if (thrown instanceof DamageError) return 'storage/damaged'
   const { code } = systemCodeOf(thrown)

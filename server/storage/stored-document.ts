@@ -12,6 +12,7 @@ export interface Snapshot {
   readonly update: Uint8Array
   /** What checks of later updates need to know of the state: kept beside it so that a load need not read it all. */
   readonly known: Uint8Array
+  /** Empty where it was not computed: a state that came from a peer with updates on top. */
   readonly fingerprint: Uint8Array
 }
 

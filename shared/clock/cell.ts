@@ -21,6 +21,22 @@ export interface CellIdentity {
   readonly epoch: CellEpoch
 }
 
+/** What a disk knows of its cell. */
+export interface StoredBirth {
+  readonly identity: CellIdentity
+  /** The id is on every listed disk. */
+  readonly isBorn: boolean
+}
+
+/** Where a rejoining stands, as the disk has it (see `server/replica/rejoin.ts`). */
+export interface RejoinPhase {
+  readonly phase: 'saved' | 'replaced'
+  /** The cell's life that is rejoined. */
+  readonly identity: CellIdentity
+  /** Ops of the surplus that were accepted anew, or needed it no more. */
+  readonly accepted: number
+}
+
 /** How `other` stands to `own`: `foreign` is another cell, or another side of a split that was made for ever. */
 export function compareCells(own: CellIdentity, other: CellIdentity): 'same' | 'older' | 'newer' | 'foreign' {
   if (own.cell !== other.cell) return 'foreign'

@@ -45,6 +45,11 @@ export function incarnationOf(origin: OriginId): string {
   return origin.slice(origin.indexOf('.') + 1)
 }
 
+/** A dot as the key of a map: in full, `a.7f03…:3`. */
+export function dotKey({ origin, seq }: Dot): string {
+  return `${origin}:${seq}`
+}
+
 /** `a:3`, or `a.7f03:3` (the incarnation's first four digits) where `origin` is not a current one. */
 export function formatDot(dot: Dot, current: ReadonlySet<OriginId> = new Set([dot.origin])): string {
   const name = replicaNameOf(dot.origin)

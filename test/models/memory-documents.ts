@@ -179,7 +179,7 @@ export class MemoryDocuments implements Documents {
   async read(name: string): Promise<DocumentBytes> {
     const { durable } = this.keep(name)
     const stateVector = Y.encodeStateVector(durable)
-    return { name, snapshot: Y.encodeStateAsUpdate(durable), tail: [], stateVector, clock: {} }
+    return { name, snapshot: Y.encodeStateAsUpdate(durable), tail: [], stateVector, clock: {}, seen: EMPTY_VECTOR }
   }
 
   async list(): Promise<DocumentListing> {

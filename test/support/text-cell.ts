@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { CatchUp, type CatchUpEffect } from '../../server/replica/catch-up.js'
-import type { LogAnswer, LoggedOp, LogRange } from '../../server/replica/op-stream.js'
+import type { LogAnswer } from '../../server/replica/op-stream.js'
 import { type LinkEffect, type LinkInput, type LinkLimits, PeerLink } from '../../server/replica/peer-link.js'
 import { CausalDelivery, type CausalEffect, type Head } from '../../shared/causal/delivery.js'
 import type { CellId } from '../../shared/clock/cell.js'
@@ -15,6 +15,7 @@ import { maxVector, type VersionVector } from '../../shared/clock/version-vector
 import type { CausewayError } from '../../shared/errors/error.js'
 import type { Op } from '../../shared/protocol/op.js'
 import { decodeOpBatch, encodeOpBatch } from '../../shared/protocol/op-codec.js'
+import type { LoggedOp, LogRange } from '../../shared/protocol/op-log.js'
 import { opCost, type PeerMessage } from '../../shared/protocol/peer.js'
 import { PeerDecoder, PeerEncoder } from '../../shared/protocol/peer-codec.js'
 import { showDot, textChain } from './causal-text.js'

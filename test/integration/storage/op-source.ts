@@ -38,6 +38,12 @@ export class OpSource {
     return [...opened, { kind: 'owned', dot: this.next(), deps: new Map(), hlc: this.tick(), owned }]
   }
 
+  /** An op accepted anew, opened as an edit is. */
+  reoriginates(was: Dot, parts: readonly Part[]): Op[] {
+    const opened = this.isOpen ? [] : [this.open()]
+    return [...opened, { kind: 're-originated', dot: this.next(), was, deps: new Map(), hlc: this.tick(), parts }]
+  }
+
   /** Back to an earlier moment, as after a failed commit. */
   mark(): () => void {
     const { seq, hlc, isOpen } = this
