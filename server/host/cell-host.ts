@@ -24,7 +24,7 @@ import type { DocumentCell } from './document-host.js'
 /** What the links to peers are for it. */
 export interface PeerLinks {
   send(peer: string, message: PeerMessage): void
-  close(peer: string, error?: CausewayError): void
+  close(peer: string, error: CausewayError): void
 }
 
 /** Documents, as far as the cell moves them. */
@@ -307,7 +307,7 @@ export class CellHost implements DocumentCell {
         this.links?.send(effect.peer, effect.message)
         break
       case 'close':
-        this.links?.close(effect.peer, effect.error)
+        this.links?.close(effect.peer, effect.error ?? new CausewayError('cell/starting'))
         break
       case 'refused':
         this.options.onRefused(effect.peer, effect.code, effect.details)

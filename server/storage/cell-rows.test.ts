@@ -40,6 +40,7 @@ test('what was told is there after a restart, and a change replaces only what it
     birth: { identity, isBorn: true },
     life: 3,
     configEpoch: 4,
+    isRecovering: true,
     claims: new Map([
       ['a', { life: 1, vector: new Map() }],
       ['b', { life: 2, vector: vector(7) }],
@@ -68,7 +69,7 @@ test('a claim that could not be read back is refused, with the rest of its chang
   expect(() => store.saveCell({ life: 1, claims: new Map([['b', { life: 1, vector: many }]]) })).toThrow(
     expect.objectContaining({ code: 'cell/too-many-lineages' }),
   )
-  expect(reopen()).toEqual({ life: 0, configEpoch: 0, claims: new Map() })
+  expect(reopen()).toEqual({ life: 0, configEpoch: 0, isRecovering: false, claims: new Map() })
 })
 
 test.each(["UPDATE cell SET value = '8'", "UPDATE claims SET vector = ''"])('damage is found: %s', (damage) => {

@@ -227,6 +227,12 @@ export class PeerNetwork {
       this.accept(party, introduction)
       return
     }
+    if (linked.incarnation === party.incarnation) {
+      // The same process has let go of that link already: nobody else can prove to be it.
+      linked.socket.terminate(undefined, 'replaced')
+      this.accept(party, introduction)
+      return
+    }
     linked.socket.probe(this.limits.duplicateMs, (isAlive) => {
       if (!introduction.socket.isOpen) return
       const isTaken = isAlive || (this.links.has(name) && this.links.get(name) !== linked)
