@@ -25,7 +25,7 @@ describe('nobody pays for what is not needed', () => {
   test.each([
     ['server/cli/main.js', []],
     ['server/cli/run.js', ['commander']],
-    ['server/cli/serve.js', []],
+    ['server/cli/serve.js', ['lib0/decoding', 'lib0/encoding']],
     ['server/cli/dev.js', []],
     ['server/cli/token.js', []],
     ['server/cli/print-config.js', []],
@@ -33,9 +33,9 @@ describe('nobody pays for what is not needed', () => {
     ['server/access/mint.js', []],
     ['server/host/config.js', ['zod/mini']],
     ['server/host/log.js', []],
-    ['server/host/running-replica.js', ['lib0/decoding', 'lib0/encoding', 'lib0/string', 'ws']],
+    ['server/host/running-replica.js', ['lib0/buffer', 'lib0/decoding', 'lib0/encoding', 'lib0/string', 'ws']],
     ['server/host/metrics-page.js', []],
-    ['server/http/api.js', ['express', 'helmet', 'zod']],
+    ['server/http/api.js', ['express', 'helmet', 'lib0/buffer', 'lib0/decoding', 'lib0/encoding', 'zod']],
   ])('%s loads %j', (file, expected) => {
     expect([...packagesOf(resolve(modules, file))].sort()).toEqual(expected)
   })
