@@ -543,8 +543,14 @@ export class Member {
     const { stored, isNewCell } = this.options
     this.perform(this.catchUp.step({ type: 'members-changed', names: new Set(this.peers.keys()) }), effects)
     this.advanceCatchUp(effects)
-    if (stored.birth?.isBorn) this.begin(stored.isRecovering ? 'empty' : this.diskFound(), effects)
-    else this.performBirth(isNewCell ? this.birth.beginAlone() : this.birth.start(), effects)
+    if (stored.birth?.isBorn) {
+      const present = presentMembers(this.options)
+      const isGrowing = present.size > (stored.members?.present.size ?? present.size)
+      if (isGrowing) {
+        const members = { present, removed: stored.members?.removed ?? new Set<string>() }
+        this.save({ members }, effects, (then) => this.begin(this.diskFound(), then))
+      } else this.begin(stored.isRecovering ? 'empty' : this.diskFound(), effects)
+    } else this.performBirth(isNewCell ? this.birth.beginAlone() : this.birth.start(), effects)
   }
 
   private diskFound(): 'whole' | 'rolled-back' {

@@ -17,6 +17,10 @@
  *
  * A disk that is empty, or knows itself to be rolled back (its log was longer once), cannot know what it claimed, and
  * those who remember may be away: it always levels.
+ *
+ * A member that is *new* never claimed anything: a cell that grows has it, and nothing is lost there. It is known to be
+ * new when every other member is reachable and none remembers more of it than it holds; it is whole as soon as it holds
+ * all that they hold.
  */
 import { unreachable } from '../../shared/base/assert.js'
 import { countLineages, LINEAGES_ALARM, type Lineages } from '../../shared/clock/lineages.js'
@@ -84,6 +88,8 @@ export class Recovery {
   /** Of the members that are reachable, as last heard. */
   private readonly reports = new Map<string, Report>()
   private isRecovering: boolean
+  /** Others remembered something of it that it did not hold, in this process. */
+  private hasLost = false
   private told: RecoveryState | undefined
   private hasAlarmed = false
 
@@ -188,6 +194,7 @@ export class Recovery {
       this.life = claim.life
       effects.push({ type: 'standing', standing: this.standing, life: this.life })
     }
+    this.hasLost ||= this.lacksClaimed
     if (this.isRecovering || !this.lacksClaimed) return
     this.isRecovering = true
     const missing = this.lineages.missing(this.durable, claim?.vector ?? EMPTY_VECTOR)
@@ -206,7 +213,7 @@ export class Recovery {
       this.isRecovering = false
       this.disk = 'whole'
       effects.push({ type: 'standing', standing: 'active', life: this.life })
-    } else if (this.isLevelled) this.goOn(effects)
+    } else if (this.isLevelled || this.isNewAndWhole) this.goOn(effects)
   }
 
   private get hasFound(): boolean {
@@ -221,6 +228,12 @@ export class Recovery {
     const levelled = this.reachable.filter((name) => this.isSound(name) && this.holds(this.reports.get(name)!.vector))
     const recovering = this.others.filter(({ standing }) => standing === 'recovering')
     return levelled.length >= this.enough && recovering.every(({ vector }) => this.holds(vector))
+  }
+
+  private get isNewAndWhole(): boolean {
+    if (this.disk !== 'empty' || this.hasLost || this.reachable.length < this.active.size - 1) return false
+    const isFirst = !this.others.some(({ standing }) => standing === 'active')
+    return !isFirst && this.others.every(({ vector }) => this.holds(vector))
   }
 
   /** Goes on without what died: nothing that was claimed before is owed any more. */
@@ -275,8 +288,17 @@ export class Recovery {
     return this.reports.get(name)?.standing !== 'empty' && !this.isLacking(name)
   }
 
+  /** Whether a member is known to have lost something: one that is recovering may be new. */
+  private isKnownToLack(name: string): boolean {
+    if (name === this.self) return this.isRecovering && (this.hasLost || this.disk === 'rolled-back')
+    const report = this.reports.get(name)
+    const claim = this.claims.get(name)
+    if (!report || !this.isLacking(name)) return false
+    return claim !== undefined && !this.lineages.dominates(report.vector, claim.vector)
+  }
+
   private get isStuck(): boolean {
-    const lacking = [...this.active].filter((name) => this.isLacking(name)).length
+    const lacking = [...this.active].filter((name) => this.isKnownToLack(name)).length
     const down = [...this.active].filter((name) => name !== this.self && !this.reports.has(name)).length
     return lacking > 0 && lacking + down > Math.floor(this.active.size / 2)
   }
@@ -292,7 +314,7 @@ export class Recovery {
     this.told = state
     effects.push({ type: 'state', state })
     if (state !== 'stuck: majority lost') return
-    const lacking = [...this.active].filter((name) => this.isLacking(name)).sort()
+    const lacking = [...this.active].filter((name) => this.isKnownToLack(name)).sort()
     effects.push({ type: 'alarm', alarm: 'majority-lost', details: lacking.join(' ') })
   }
 
