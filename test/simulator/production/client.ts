@@ -195,7 +195,7 @@ export class ProductionClient implements ClientProgram<Message> {
     const { documents, level } = request
     waiting.sent = this.seen
     const waitMs = Math.max(1, waiting.deadlineAtMs - this.machine.monotonicMs())
-    const stateVectors = new Map(documents.map((name) => [name, Y.encodeStateVector(this.doc(name))]))
+    const stateVectors = new Map([...this.docs].map(([name, doc]) => [name, Y.encodeStateVector(doc)]))
     this.machine.send(this.connection!, { type: 'read', call, documents, level, waitMs, stateVectors })
   }
 

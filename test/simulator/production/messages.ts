@@ -44,7 +44,7 @@ export type Message =
       readonly type: 'answer'
       readonly call: number
       readonly contents: Contents
-      /** What the client lacks of each document. */
+      /** What the client lacks of any document. */
       readonly updates: ReadonlyMap<string, Uint8Array>
       readonly seen: Seen
     }

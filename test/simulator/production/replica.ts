@@ -1047,7 +1047,7 @@ class Life {
         this.sendAway(lane, request.call, decision.error.code === 'session/reset' ? 'reset' : 'behind')
         return
       }
-      if (decision.type === 'wait' || !this.areOpen(request.documents)) return
+      if (decision.type === 'wait' || !this.areOpen([...request.documents, ...this.log.documentNames])) return
       parked.captured = this.capture(request, decision.debt)
     }
     const { captured } = parked
@@ -1065,7 +1065,10 @@ class Life {
       const view = this.views.get(name)!
       writes.set(name, idsOf(view))
       for (const [register, id] of view.getMap<WriteId>('registers').entries()) registers.set(`${name}#${register}`, id)
-      updates.set(name, Y.encodeStateAsUpdate(view, stateVectors.get(name)))
+    }
+    // What a client holds is one cut, over all documents.
+    for (const name of this.log.documentNames) {
+      updates.set(name, Y.encodeStateAsUpdate(this.views.get(name)!, stateVectors.get(name)))
     }
     return { contents: { writes, registers }, updates, clock: this.member.durableVector, debt }
   }
@@ -1089,7 +1092,8 @@ class Life {
     this.probeDisk()
     if (this.ticks % PRUNE_EVERY_TICKS === 0) this.prune()
     if (this.ticks % PRINT_EVERY_TICKS === 0) this.printDocuments()
-    if (!this.isOffering && this.parked.size === 0) {
+    const isJudging = [...this.lanes.values()].some(({ judged }) => judged.size > 0)
+    if (!this.isOffering && !isJudging && this.parked.size === 0) {
       for (const name of [...this.views.keys()]) if (this.machine.entropy.chance(CLOSE_CHANCE)) this.close(name)
     }
     this.isStirred = true
