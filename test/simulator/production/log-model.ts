@@ -179,12 +179,15 @@ export class LogModel {
     }
     const { snapshot, tail, clock } = document
     const known = snapshot ? KnownState.decode(snapshot.known) : new KnownState()
-    for (const { update } of tail) {
+    // As `open-documents.ts` does.
+    const added: LoadedDocument['tail'][number][] = []
+    for (const { position, dot, update } of tail) {
       const checked = checkUpdate(parseUpdate(update), known, 'update')
       if (checked.type === 'gap') throw new Error(`${this.name}: a gap in ${name} as stored`)
       known.add(checked)
+      if (checked.type === 'new') added.push({ position, dot, update: checked.update })
     }
-    return { name, generation: 0, known, snapshot: snapshot?.update, tail: [...tail], position, clock, owned: [] }
+    return { name, generation: 0, known, snapshot: snapshot?.update, tail: added, position, clock, owned: [] }
   }
 
   readChains(dots: readonly Dot[]): readonly (Uint8Array | undefined)[] {

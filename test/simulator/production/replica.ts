@@ -162,6 +162,7 @@ class Life {
   private isProbing = false
   private unsavedCell: { readonly save: number; readonly change: Partial<StoredCell> }[] = []
 
+  private readonly storing: (() => void)[] = []
   private aside: { image: StateImage | undefined; chunks: number } | undefined
   private joining: VersionVector | undefined
   private isJoinWritten = false
@@ -530,7 +531,8 @@ class Life {
         break
       case 'store-chunk': {
         const { peer, index, bytes, receipt } = effect
-        this.later(1, 5, () => {
+        // In order: the log does one after the other.
+        this.storing.push(() => {
           const { image, isFirst } = readChunk(bytes, this.images)
           if (this.aside && (isFirst || this.aside.image === image) && this.aside.chunks === index) {
             this.aside.image = image
@@ -538,6 +540,7 @@ class Life {
           }
           this.stepMember({ type: 'chunk-stored', peer, index, receipt, nowMs: this.machine.monotonicMs() })
         })
+        this.later(1, 5, () => this.storing.shift()!())
         break
       }
       case 'join-state':
