@@ -214,6 +214,9 @@ export class ProductionClient implements ClientProgram<Message> {
       case 'answer':
         if (!this.isOwing(message.seen)) this.receiveAnswer(message)
         break
+      case 'owing':
+        this.isOwing(message.seen)
+        break
       case 'refuse':
         this.receiveRefusal(message.call, message.code)
     }

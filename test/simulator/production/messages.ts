@@ -48,6 +48,8 @@ export type Message =
       readonly updates: ReadonlyMap<string, Uint8Array>
       readonly seen: Seen
     }
+  /** Something that the session has seen is gone; nothing that was offered is taken before it begins anew. */
+  | { readonly type: 'owing'; readonly seen: Seen }
   | { readonly type: 'refuse'; readonly call: number; readonly code: RefusalCode }
 
 export type Stored = JournalRecord | { readonly type: 'client'; readonly state: unknown }
@@ -67,6 +69,8 @@ export function describeMessage(message: Message): string {
       return `read ${message.call} ${message.level} ${message.documents.join()}`
     case 'answer':
       return `answer ${message.call} at ${short(message.seen.clock)}`
+    case 'owing':
+      return `owing ${short(message.seen.debt)}`
     case 'refuse':
       return `refuse ${message.call} ${message.code}`
   }

@@ -786,6 +786,15 @@ class Life {
         if (sinceMs < lateSinceMs) this.sendAway(lane, write.call, 'behind')
         return
       }
+      if (isBeyond(decision.debt, lane.token?.debt ?? EMPTY_VECTOR)) {
+        // What the write stands on may be gone: its client has to know before it is judged.
+        lane.token = this.nextToken(lane, EMPTY_VECTOR, decision.debt)
+        const seen: Seen = { token: this.encode(lane), debt: decision.debt, clock: EMPTY_VECTOR }
+        this.machine.send(lane.connection, { type: 'owing', seen })
+        this.machine.close(lane.connection)
+        this.dropLane(lane)
+        return
+      }
       if (!this.areOpen(write.parts.map(({ document }) => document))) return
       lane.offers.shift()
       lane.judged.add(write.id)
@@ -1109,6 +1118,11 @@ function ownRecords(records: readonly Stored[], name: string): JournalRecord[] {
   const own = records.slice(records.findLastIndex(isForeign) + 1)
   const from = own.findIndex(({ type }) => type === 'begun')
   return from < 0 ? [] : own.slice(from).filter((record) => record.type !== 'client')
+}
+
+/** Whether there is debt that was not admitted yet. */
+function isBeyond(debt: VersionVector, admitted: VersionVector): boolean {
+  return [...debt].some(([origin, seq]) => (admitted.get(origin) ?? 0) < seq)
 }
 
 const CHUNK_BYTES = 600
