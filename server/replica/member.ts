@@ -441,7 +441,7 @@ export class Member {
         peer.isConnected = true
         peer.connection++
         const { position, nowMs } = this
-        this.link(input.peer, { type: 'connected', facts: this.facts(), position, nowMs }, effects)
+        this.link(input.peer, { type: 'connected', facts: this.factsFor(input.peer), position, nowMs }, effects)
         break
       }
       case 'received':
@@ -606,8 +606,10 @@ export class Member {
     })
   }
 
-  private facts(): OwnFacts {
-    const { identity, durable, life, self, options, recovery } = this
+  private factsFor(peer: string): OwnFacts {
+    const { identity, life, self, options, recovery } = this
+    const claims = recovery?.remembered ?? options.stored.claims
+    const durable = this.lineages.spellOut(this.durable, claims.get(peer)?.vector ?? EMPTY_VECTOR)
     const heads = []
     for (const origin of durable.keys()) {
       const head = this.heads.get(origin)
@@ -622,7 +624,7 @@ export class Member {
       life,
       durable,
       heads,
-      claims: recovery?.remembered ?? options.stored.claims,
+      claims,
     }
   }
 
