@@ -301,6 +301,14 @@ export class Member {
     return this.recovery?.mayServe === true && this.joining === undefined
   }
 
+  /**
+   * Whether what this member has on disk counts in `fresh` reads: as with the vectors that others tell, only `active` ones
+   * do. One that has just started may serve and not yet know what it lacks.
+   */
+  get countsInQuorums(): boolean {
+    return this.isServing && this.recovery?.standing === 'active'
+  }
+
   get state(): RecoveryState | 'starting' {
     return this.recovery?.state ?? 'starting'
   }
@@ -309,7 +317,7 @@ export class Member {
   get hasQuorum(): boolean {
     let whole = this.recovery?.mayServe ? 1 : 0
     for (const { isOpen, relation, standing } of this.peers.values()) {
-      if (isOpen && relation === 'same' && standing === 'active') whole++
+      if (isOpen && relation === 'same' && (standing === 'active' || standing === 'unconfirmed')) whole++
     }
     return whole >= majorityOf(this.size)
   }
@@ -387,14 +395,14 @@ export class Member {
       const { ops, ms } = this.lag.of(vector, known, this.nowMs)
       const reachable = isOpen && relation === 'same'
       const url = urls.get(name)
-      return { name, ...(url && { url }), state: standing, reachable, durable: vector, lagOps: ops, lagMs: ms }
+      return { name, ...(url && { url }), state: stateOf(standing), reachable, durable: vector, lagOps: ops, lagMs: ms }
     })
     const own = this.lag.of(this.durable, known, this.nowMs)
     const ownUrl = urls.get(this.self)
     members.push({
       name: this.self,
       ...(ownUrl && { url: ownUrl }),
-      state: this.recovery?.standing ?? 'empty',
+      state: stateOf(this.recovery?.standing ?? 'empty'),
       reachable: true,
       durable: this.durable,
       lagOps: own.ops,
@@ -555,7 +563,7 @@ export class Member {
         case 'born':
           if (effect.how === 'joined') {
             this.save({ isRecovering: true }, effects, (then) => this.begin('empty', then))
-          } else this.begin(this.diskFound(), effects)
+          } else this.begin(this.diskFound(), effects, true)
           // Those that were greeted before knew of no cell here.
           for (const [name, peer] of this.peers) if (peer.isConnected) this.reconnect(name, effects)
           break
@@ -570,11 +578,11 @@ export class Member {
   }
 
   /** This member belongs to a cell from now on. */
-  private begin(disk: 'whole' | 'rolled-back' | 'empty', effects: MemberEffect[]): void {
+  private begin(disk: 'whole' | 'rolled-back' | 'empty', effects: MemberEffect[], isNewborn = false): void {
     const { self, lineages, durable, life } = this
     const active = new Set([self, ...this.peers.keys()])
     const { claims } = this.options.stored
-    this.recovery = new Recovery({ self, active, lineages, durable, disk, life, claims })
+    this.recovery = new Recovery({ self, active, lineages, durable, disk, life, claims, isNewborn })
     this.performRecovery(this.recovery.start(), effects)
   }
 
@@ -1071,6 +1079,11 @@ export class Member {
 
 /** Re-originated ops of which the first dot is remembered here. */
 const REORIGINATED_KEPT = 100_000
+
+/** For people. */
+function stateOf(standing: Standing): MemberStatus['state'] {
+  return standing === 'unconfirmed' ? 'active' : standing
+}
 
 function keyOf({ origin, seq }: Dot): string {
   return `${origin}:${seq}`
