@@ -83,7 +83,7 @@ interface Parked {
   readonly token: SessionToken | undefined
   /** Of fresh reads: the probe, and what members told. */
   readonly probe: number
-  readonly own: VersionVector
+  readonly own: VersionVector | undefined
   readonly told: Map<string, VersionVector>
   captured: Captured | undefined
 }
@@ -174,6 +174,7 @@ class Life {
   private readonly parked = new Map<string, Parked>()
   private isStirred = false
   private isUrgent = false
+  private isWhole = false
   private toldCut: VersionVector = EMPTY_VECTOR
 
   constructor(
@@ -280,6 +281,10 @@ class Life {
     }
     this.tryJoin()
     this.commitPending()
+    if (!this.isWhole && this.member.countsInQuorums) {
+      this.isWhole = true
+      this.report({ type: 'recovered' })
+    }
     const isUrgent = this.acknowledgements.size > 0 || this.parked.size > 0 || this.isOffering
     if (isUrgent !== this.isUrgent) {
       this.isUrgent = isUrgent
@@ -556,8 +561,9 @@ class Life {
         break
       case 'serving':
         this.machine.note(() => (effect.isServing ? 'serves' : 'serves no more'))
-        if (effect.isServing) this.report({ type: 'recovered' })
-        else for (const lane of [...this.lanes.values()]) this.sendAway(lane, 0, 'not-serving')
+        if (effect.isServing) break
+        this.isWhole = false
+        for (const lane of [...this.lanes.values()]) this.sendAway(lane, 0, 'not-serving')
         break
       case 'vector-told':
         for (const { probe, told } of this.parked.values()) {
@@ -1011,7 +1017,7 @@ class Life {
     const { level, waitMs } = request
     const probe = level === 'fresh' ? this.member.nextProbe : 0
     const { token } = lane
-    const own = this.member.durableVector
+    const own = this.member.countsInQuorums ? this.member.durableVector : undefined
     this.parked.set(key, { lane, request, token, probe, own, told: new Map(), captured: undefined })
     this.machine.setTimer(key, Math.min(waitMs, MOST_WAIT_MS))
     if (level === 'fresh') this.stepMember({ type: 'probe', probe })
@@ -1037,8 +1043,8 @@ class Life {
     const { lineages, size } = this.member
     const quorum = freshQuorum(size, undefined)
     assert(typeof quorum === 'number', 'the default quorum is one')
-    const answers = [own, ...told.values()]
-    const target = this.mutant === 'fresh-alone' ? own : freshTarget(answers, quorum, lineages)
+    const answers = [...(own ? [own] : []), ...told.values()]
+    const target = this.mutant === 'fresh-alone' ? EMPTY_VECTOR : freshTarget(answers, quorum, lineages)
     const asked: SessionRequest = level === 'fresh' ? { type: 'read', level, target } : { type: 'read', level }
     assert(level === 'fresh' || probe === 0, 'only fresh reads ask')
     const checked = this.mutant === 'reads-ignore-token' ? undefined : token
