@@ -302,6 +302,14 @@ export class Member {
     return this.recovery?.mayServe === true && this.joining === undefined
   }
 
+  /**
+   * Whether what this member has on disk counts in `fresh` reads: as with the vectors that others tell, only `active` ones
+   * do. One that has just started may serve and not yet know what it lacks.
+   */
+  get countsInQuorums(): boolean {
+    return this.isServing && this.recovery?.standing === 'active'
+  }
+
   get state(): RecoveryState | 'starting' {
     return this.recovery?.state ?? 'starting'
   }
@@ -310,7 +318,7 @@ export class Member {
   get hasQuorum(): boolean {
     let whole = this.recovery?.mayServe ? 1 : 0
     for (const { isOpen, relation, standing } of this.peers.values()) {
-      if (isOpen && relation === 'same' && standing === 'active') whole++
+      if (isOpen && relation === 'same' && (standing === 'active' || standing === 'unconfirmed')) whole++
     }
     return whole >= majorityOf(this.size)
   }
@@ -402,14 +410,14 @@ export class Member {
       const { ops, ms } = this.lag.of(vector, known, this.nowMs)
       const reachable = isOpen && relation === 'same'
       const url = urls.get(name)
-      return { name, ...(url && { url }), state: standing, reachable, durable: vector, lagOps: ops, lagMs: ms }
+      return { name, ...(url && { url }), state: stateOf(standing), reachable, durable: vector, lagOps: ops, lagMs: ms }
     })
     const own = this.lag.of(this.durable, known, this.nowMs)
     const ownUrl = urls.get(this.self)
     members.push({
       name: this.self,
       ...(ownUrl && { url: ownUrl }),
-      state: this.recovery?.standing ?? 'empty',
+      state: stateOf(this.recovery?.standing ?? 'empty'),
       reachable: true,
       durable: this.durable,
       lagOps: own.ops,
@@ -456,7 +464,7 @@ export class Member {
         peer.isConnected = true
         peer.connection++
         const { position, nowMs } = this
-        this.link(input.peer, { type: 'connected', facts: this.facts(), position, nowMs }, effects)
+        this.link(input.peer, { type: 'connected', facts: this.factsFor(input.peer), position, nowMs }, effects)
         break
       }
       case 'received':
@@ -576,7 +584,7 @@ export class Member {
         case 'born':
           if (effect.how === 'joined') {
             this.save({ isRecovering: true }, effects, (then) => this.begin('empty', then))
-          } else this.begin(this.diskFound(), effects)
+          } else this.begin(this.diskFound(), effects, true)
           // Those that were greeted before knew of no cell here.
           for (const [name, peer] of this.peers) if (peer.isConnected) this.reconnect(name, effects)
           break
@@ -591,11 +599,11 @@ export class Member {
   }
 
   /** This member belongs to a cell from now on. */
-  private begin(disk: 'whole' | 'rolled-back' | 'empty', effects: MemberEffect[]): void {
+  private begin(disk: 'whole' | 'rolled-back' | 'empty', effects: MemberEffect[], isNewborn = false): void {
     const { self, lineages, durable, life } = this
     const active = new Set([self, ...this.peers.keys()])
     const { claims } = this.options.stored
-    this.recovery = new Recovery({ self, active, lineages, durable, disk, life, claims })
+    this.recovery = new Recovery({ self, active, lineages, durable, disk, life, claims, isNewborn })
     this.performRecovery(this.recovery.start(), effects)
   }
 
@@ -627,8 +635,10 @@ export class Member {
     })
   }
 
-  private facts(): OwnFacts {
-    const { identity, durable, life, self, options, recovery } = this
+  private factsFor(peer: string): OwnFacts {
+    const { identity, life, self, options, recovery } = this
+    const claims = recovery?.remembered ?? options.stored.claims
+    const durable = this.lineages.spellOut(this.durable, claims.get(peer)?.vector ?? EMPTY_VECTOR)
     const heads = []
     for (const origin of durable.keys()) {
       const head = this.heads.get(origin)
@@ -643,7 +653,7 @@ export class Member {
       life,
       durable,
       heads,
-      claims: recovery?.remembered ?? options.stored.claims,
+      claims,
     }
   }
 
@@ -1090,6 +1100,11 @@ export class Member {
 
 /** Re-originated ops of which the first dot is remembered here. */
 const REORIGINATED_KEPT = 100_000
+
+/** For people. */
+function stateOf(standing: Standing): MemberStatus['state'] {
+  return standing === 'unconfirmed' ? 'active' : standing
+}
 
 function keyOf({ origin, seq }: Dot): string {
   return `${origin}:${seq}`

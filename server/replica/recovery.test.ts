@@ -163,6 +163,20 @@ test('a disk that knows itself to be rolled back levels like an empty one; alone
   ])
 })
 
+test('who has started serves at once, and is unconfirmed until it has levelled with N - h others', () => {
+  const { recovery, only, heard, hold } = make('a1:5')
+  recovery.start()
+  expect([recovery.mayServe, recovery.standing]).toEqual([true, 'unconfirmed'])
+  // What `b` does not know, `c` may: this disk may be an old copy.
+  expect(only(heard('b', 'a1:4 b1:1'), 'standing')).toEqual([])
+  expect(only(hold('a1:5 b1:1'), 'standing')).toEqual([])
+  recovery.step({ type: 'lost', peer: 'b' })
+  expect(only(heard('c', 'a1:3', { standing: 'recovering' }), 'standing')).toEqual([])
+  expect(only(heard('c', 'a1:5', { standing: 'unconfirmed' }), 'standing')).toEqual(['active in life 0'])
+  expect(make('', { isNewborn: true }).recovery.standing).toBe('active')
+  expect(make('', { active: new Set(['a']) }).recovery.standing).toBe('active')
+})
+
 test('what others remember of an older life is owed by nobody', () => {
   const { only, heard } = make('a1:3', { life: 3 })
   expect(only(heard('b', 'b1:1', { claims: claimsOf({ a: 'a1:9' }, 2) }), 'standing', 'alarm')).toEqual([])

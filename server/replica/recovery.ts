@@ -15,6 +15,10 @@
  * two lose their disks; the first levels with the second and two more, and the fifth, which alone still holds an op that
  * it and the two had acknowledged, is never asked.
  *
+ * A disk that looks whole may still be an old copy, and those who remember more may be away. So after a start a member is
+ * *unconfirmed* until it has held, at one moment each, all that N − h others held which lack nothing: it serves, since
+ * whoever asks brings a token, but it must not pass for one of those who know what a majority has.
+ *
  * A disk that is empty, or knows itself to be rolled back (its log was longer once), cannot know what it claimed, and
  * those who remember may be away: it always levels.
  *
@@ -69,6 +73,8 @@ export interface RecoveryOptions {
   readonly life: number
   /** Remembered before this start. */
   readonly claims: Claims
+  /** The cell was born just now: there is nothing that this disk could have lost. */
+  readonly isNewborn?: boolean
 }
 
 interface Report {
@@ -88,6 +94,9 @@ export class Recovery {
   /** Of the members that are reachable, as last heard. */
   private readonly reports = new Map<string, Report>()
   private isRecovering: boolean
+  private isConfirmed: boolean
+  /** Others that this member has levelled with since its start. */
+  private readonly met = new Set<string>()
   /** Others remembered something of it that it did not hold, in this process. */
   private hasLost = false
   private told: RecoveryState | undefined
@@ -102,10 +111,12 @@ export class Recovery {
     this.life = options.life
     this.claims = new Map(options.claims)
     this.isRecovering = options.disk !== 'whole'
+    this.isConfirmed = options.isNewborn === true || options.active.size === 1
   }
 
   get standing(): Standing {
-    return this.isRecovering ? 'recovering' : 'active'
+    if (this.isRecovering) return 'recovering'
+    return this.isConfirmed ? 'active' : 'unconfirmed'
   }
 
   /** What is remembered: for `hello`. */
@@ -157,6 +168,7 @@ export class Recovery {
       default:
         unreachable(input)
     }
+    this.confirmIfMet(effects)
     this.leaveIfWhole(effects)
     this.count(this.self, effects)
     this.settle(effects)
@@ -212,8 +224,18 @@ export class Recovery {
     if (this.hasFound) {
       this.isRecovering = false
       this.disk = 'whole'
-      effects.push({ type: 'standing', standing: 'active', life: this.life })
+      effects.push({ type: 'standing', standing: this.standing, life: this.life })
     } else if (this.isLevelled || this.isNewAndWhole) this.goOn(effects)
+  }
+
+  private confirmIfMet(effects: RecoveryEffect[]): void {
+    if (this.isConfirmed) return
+    for (const name of this.reachable) {
+      if (this.isSound(name) && this.holds(this.reports.get(name)!.vector)) this.met.add(name)
+    }
+    if (this.met.size < this.enough) return
+    this.isConfirmed = true
+    if (!this.isRecovering) effects.push({ type: 'standing', standing: 'active', life: this.life })
   }
 
   private get hasFound(): boolean {
@@ -239,6 +261,7 @@ export class Recovery {
   /** Goes on without what died: nothing that was claimed before is owed any more. */
   private goOn(effects: RecoveryEffect[]): void {
     this.isRecovering = false
+    this.isConfirmed = true
     this.disk = 'whole'
     this.life++
     this.claims.set(this.self, { life: this.life, vector: this.durable })
@@ -276,6 +299,7 @@ export class Recovery {
         // Not born yet; or born once, on another disk.
         return claim !== undefined && claim.vector.size > 0
       case 'active':
+      case 'unconfirmed':
       case 'retiring':
         return claim?.life === report.life && !this.lineages.dominates(report.vector, claim.vector)
       default:

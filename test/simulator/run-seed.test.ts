@@ -15,7 +15,7 @@ const MOST_SEEDS = 100
 describe('a cell that keeps its promises', () => {
   test.each(FIXED_SEEDS)('breaks no invariant in a minute of faults (seed %i)', (seed) => {
     const result = runSeed(referenceCell(), { seed })
-    expect(result.violations, describeFailure(result)).toEqual([])
+    expect(result.violations, describeFailure('reference', result)).toEqual([])
     expect(result.calls).toBeGreaterThanOrEqual(1_000)
     expect(result.faults.length).toBeGreaterThanOrEqual(5)
     expect(result.virtualMs).toBeGreaterThanOrEqual(60_000)
