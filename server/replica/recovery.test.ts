@@ -98,10 +98,11 @@ describe('a member that shows less than it once did', () => {
 describe('an empty disk', () => {
   test('takes what all others hold that lack nothing, N - h of them, and goes on in a new life', () => {
     const { recovery, only, heard, hold } = make('', { disk: 'empty' })
-    expect(only(recovery.start())).toEqual(['a counts for nothing', 'stuck: majority lost', 'alarm majority-lost a'])
-    expect(only(heard('b', 'a1:4 b1:3', { claims: claimsOf({ a: 'a1:5' }, 2) }), 'standing', 'state')).toEqual([
-      'recovering in life 2',
-    ])
+    // Nobody knows yet whether it has lost something, or is new.
+    expect(only(recovery.start())).toEqual(['a counts for nothing', 'recovering'])
+    expect(only(heard('b', 'a1:4 b1:3', { claims: claimsOf({ a: 'a1:5' }, 2) }), 'standing', 'state', 'alarm')).toEqual(
+      ['recovering in life 2', 'stuck: majority lost', 'alarm majority-lost a'],
+    )
     expect(only(hold('a1:4 b1:3'), 'standing')).toEqual([])
     expect(only(heard('c', 'a1:2 c1:1'), 'standing', 'state')).toEqual(['recovering'])
     // a1:5 died with the disk.
@@ -113,6 +114,26 @@ describe('an empty disk', () => {
     ])
     // What was claimed of the old life binds nobody any more, whoever still tells it.
     expect(only(heard('c', 'c1:1', { claims: claimsOf({ a: 'a1:5' }, 2) }), 'standing', 'alarm')).toEqual([])
+  })
+
+  test('of a member that is new is whole when it holds what all others hold, and not before all are there', () => {
+    const { recovery, heard, hold } = make('', { disk: 'empty' })
+    recovery.start()
+    heard('b', 'b1:3')
+    hold('b1:3')
+    expect(recovery.standing).toBe('recovering')
+    heard('c', '', { standing: 'recovering' })
+    expect(recovery.standing).toBe('active')
+    expect(recovery.state).toBe('ready')
+  })
+
+  test('of a member of which somebody remembers more is not new, whoever is there', () => {
+    const { recovery, heard, hold } = make('', { disk: 'empty' })
+    recovery.start()
+    heard('b', 'b1:3', { claims: claimsOf({ a: 'a1:5' }) })
+    heard('c', '', { standing: 'recovering' })
+    hold('b1:3')
+    expect(recovery.standing).toBe('recovering')
   })
 
   test('does not leave by what one alone remembers of it', () => {

@@ -254,7 +254,7 @@ export class Recovery {
 
   private get isNewAndWhole(): boolean {
     if (this.disk !== 'empty' || this.hasLost || this.reachable.length < this.active.size - 1) return false
-    const isFirst = !this.others.some(({ standing }) => standing === 'active')
+    const isFirst = !this.others.some(({ standing }) => standing === 'active' || standing === 'unconfirmed')
     return !isFirst && this.others.every(({ vector }) => this.holds(vector))
   }
 

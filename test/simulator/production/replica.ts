@@ -11,7 +11,6 @@ import { Acknowledgements } from '../../../server/host/acknowledgements.js'
 import { Member, type MemberEffect, type MemberInput } from '../../../server/replica/member.js'
 import type { OpenDocument } from '../../../server/replica/open-document.js'
 import { Replica, type ReplicaEffect, type ReplicaInput } from '../../../server/replica/replica.js'
-import type { StoredCell } from '../../../server/storage/log.js'
 import { chainAfter } from '../../../server/storage/op-row.js'
 import { assert, unreachable } from '../../../shared/base/assert.js'
 import type { DeliveredOp } from '../../../shared/causal/delivery.js'
@@ -21,6 +20,7 @@ import { EMPTY_VECTOR, hexOf, sameVector, type VersionVector } from '../../../sh
 import { CausewayError } from '../../../shared/errors/error.js'
 import { type Op, partsOf } from '../../../shared/protocol/op.js'
 import type { PeerMessage } from '../../../shared/protocol/peer.js'
+import type { StoredCell } from '../../../shared/protocol/stored-cell.js'
 import {
   checkRelease,
   checkSession,
