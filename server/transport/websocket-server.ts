@@ -3,18 +3,21 @@
  * here. Callers are judged after the upgrade (a page cannot see why one is refused), except for what should cost us
  * nothing: too many connections, a replica that shuts down. Which pages may connect, the host has judged before.
  */
+import { randomInt } from 'node:crypto'
 import { type IncomingMessage, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { type WebSocket, WebSocketServer } from 'ws'
 import type { ErrorCodeName } from '../../shared/errors/codes.js'
 import { CausewayError } from '../../shared/errors/error.js'
+import type { PeerTalk } from '../replica/cell.js'
 import type { Documents } from '../replica/documents.js'
 import { Audiences } from './audience.js'
 import { type Caller, Connection, type ConnectionHost } from './connection.js'
 import { HocuspocusHandler } from './hocuspocus.js'
 import { TRANSPORT_LIMITS, type TransportLimits } from './limits.js'
 import { NO_LOG, NO_METRICS, type TransportLog, type TransportMetrics } from './observer.js'
+import { PeerAudiences } from './peer-audiences.js'
 import { Turn } from './turn.js'
 import { chooseProtocol, parseUpgradeTarget, tokenOfProtocols, type UpgradeTarget } from './upgrade-target.js'
 import { YHandler } from './y-websocket.js'
@@ -37,6 +40,8 @@ export interface WebSocketTransportOptions {
    * `access/expired`; anything that may heal closes the connection with a code that clients retry.
    */
   authenticate(credentials: Credentials): Promise<Caller>
+  /** Relays presence and stateless messages to other replicas; absent where there are none. */
+  readonly talk?: PeerTalk
   readonly limits?: Partial<TransportLimits>
   readonly log?: TransportLog
   readonly metrics?: TransportMetrics
@@ -93,7 +98,12 @@ class StockTransport implements WebSocketTransport, ConnectionHost {
     this.now = options.now ?? Date.now
     this.monotonicNow = options.monotonicNow ?? (() => performance.now())
     this.clock = { nowMs: this.monotonicNow() }
-    this.audiences = new Audiences(this.limits.presence, this.turn)
+    const { metrics, log, turn, now } = this
+    const { nowMs } = this.clock
+    const { talk } = options
+    const salt = randomInt(SALT_RANGE) / SALT_RANGE
+    const peers = talk && new PeerAudiences({ talk, now, salt, nowMs, metrics, log })
+    this.audiences = new Audiences({ limits: this.limits.presence, turn, metrics, peers })
     this.server = new WebSocketServer({
       noServer: true,
       clientTracking: false,
@@ -221,6 +231,7 @@ class StockTransport implements WebSocketTransport, ConnectionHost {
 }
 
 const ignore = (): void => {}
+const SALT_RANGE = 2 ** 32
 
 /** Answers an upgrade request that nobody takes, and ends its socket. */
 export function refuseUpgrade(socket: Duplex, code: ErrorCodeName): void {
