@@ -305,7 +305,7 @@ export class Presence {
     }
     if (!this.hasRoom(peer, known, json)) return false
     if (known !== undefined) {
-      if (known.owner !== peer && clock <= known.clock) this.notePassed(peer, id, known.clock)
+      if (known.owner !== peer && this.hides(known, entry)) this.notePassed(peer, id, known.clock)
       if (isLocal(known)) this.untold?.set(id, known.clock)
       this.drop(id, known)
     }
@@ -327,7 +327,15 @@ export class Presence {
   /** Answers a peer that has not heard of ours, or not yet. */
   private insist(id: number, known: Local, told: ToldPresence): void {
     if (told.clock < known.clock) this.untold?.set(id, known.clock)
-    else if (!this.isOfSamePerson(told, known) && told.json !== known.json) this.stepOver(id, told.clock)
+    else if (told.clock > known.clock || told.json !== known.json) {
+      if (!this.isOfSamePerson(told, known)) this.stepOver(id, told.clock)
+    }
+  }
+
+  /** Whether clients that were shown a stranger's `known` do not see what is told. */
+  private hides(known: Presentation, told: ToldPresence): boolean {
+    if (this.isOfSamePerson(told, known) || told.clock > known.clock) return false
+    return told.clock < known.clock || told.json !== known.json
   }
 
   private isOfSamePerson(told: ToldPresence, known: Presentation): boolean {
