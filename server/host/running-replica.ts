@@ -134,6 +134,7 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
     documents,
     authenticate,
     freshness: cell,
+    talk,
     limits: {
       connections: config.limits.connections,
       documentsPerConnection: config.limits.documentsPerConnection,
