@@ -294,5 +294,10 @@ export const errorAnswer = z.object({
   degraded,
 })
 
+export const forceRecoverBody = z.strictObject({
+  acceptLoss: z.literal(true).describe('That somebody has read what is lost by it.'),
+})
+export const acceptedAnswer = z.object({ accepted: z.literal(true) })
+
 export const healthAnswer = z.object({ ok: z.literal(true) })
 export const readinessAnswer = z.object({ ready: z.boolean(), quorum: z.boolean(), state: z.string() })

@@ -21,11 +21,11 @@ import type { CellIdentity } from '../../shared/clock/cell.js'
 import { type Dot, formatDot, makeOrigin, type OriginId } from '../../shared/clock/dot.js'
 import type { Lineages } from '../../shared/clock/lineages.js'
 import { EMPTY_VECTOR, sameVector, type VersionVector } from '../../shared/clock/version-vector.js'
-import type { CausewayError } from '../../shared/errors/error.js'
+import { CausewayError } from '../../shared/errors/error.js'
 import type { Op } from '../../shared/protocol/op.js'
 import type { LoggedOp, LogRange } from '../../shared/protocol/op-log.js'
 import type { Claim, Hello, PeerMessage, Standing } from '../../shared/protocol/peer.js'
-import type { StoredCell, StoredHeads } from '../../shared/protocol/stored-cell.js'
+import type { CellChange, StoredCell, StoredHeads } from '../../shared/protocol/stored-cell.js'
 import type { ReplicaView } from '../../shared/session/check.js'
 import { Birth, type BirthEffect, ignoredNames } from './birth.js'
 import { CatchUp, type CatchUpEffect, type CatchUpLimits } from './catch-up.js'
@@ -110,6 +110,13 @@ export type MemberInput =
       readonly peer: string
       readonly message: TalkMessage
     }
+  /**
+   * An operator accepts that what died is lost (`refusalToForce` said nothing against it). `epoch`: 16 random hex digits,
+   * for a new epoch of the cell, where one is needed.
+   */
+  | { readonly type: 'force-recover'; readonly epoch: string; readonly nowMs: number }
+  /** An operator takes a dead member out (`refusalToRemove` said nothing against it); on every replica. */
+  | { readonly type: 'remove-member'; readonly name: string; readonly nowMs: number }
   | { readonly type: 'tick'; readonly nowMs: number }
 
 export type MemberEffect =
@@ -137,9 +144,11 @@ export type MemberEffect =
     }
   /** When nothing is under way to the log: join what was set aside. Answered by `state-joined` or `state-join-failed`. */
   | { readonly type: 'join-state'; readonly cut: VersionVector }
-  | { readonly type: 'store-cell'; readonly save: number; readonly change: Partial<StoredCell> }
+  | { readonly type: 'store-cell'; readonly save: number; readonly change: CellChange }
   /** What is durable here, under U, or at some member has grown, or who may serve has changed. */
   | { readonly type: 'advanced' }
+  /** It is no member any more: its link ends for good. */
+  | { readonly type: 'removed'; readonly peer: string }
   /** May serve, and accept, from now on, or not any more. */
   | { readonly type: 'serving'; readonly isServing: boolean }
   | { readonly type: 'alarm'; readonly alarm: string; readonly details: string }
@@ -216,6 +225,8 @@ export class Member {
   private floor: VersionVector
   private position: number
   private life: number
+  private configEpoch: number
+  private members: NonNullable<StoredCell['members']>
   private readonly reoriginated: Map<string, Dot>
   /** Remote ops handed over, and those of them that were committed or dropped. */
   private handedOver = 0
@@ -239,6 +250,8 @@ export class Member {
   private readonly questions = new Map<string, number>()
   private lastProbe = 0
   private wantsProbe = false
+  /** Another epoch of the cell is on its way to the disk. */
+  private isEntering = false
   private readonly alarmed = new Map<string, { readonly details: string; readonly sinceMs: number }>()
 
   /** Throws `config/invalid` where the configuration names members that the cell never had. */
@@ -255,8 +268,10 @@ export class Member {
     this.floor = heads.floor
     this.position = options.position
     this.life = stored.life
+    this.configEpoch = stored.configEpoch
     this.reoriginated = new Map(heads.reoriginated)
     const present = presentMembers(options)
+    this.members = { present, removed: stored.members?.removed ?? new Set() }
     this.birth = new Birth({ self, listed: new Set(present.keys()), drawn: options.drawn, stored: stored.birth })
     this.causal = new CausalDelivery({
       own: this.origin,
@@ -272,9 +287,9 @@ export class Member {
     for (const name of present.keys()) if (name !== self) this.addPeer(name)
   }
 
-  /** Names of the other members. */
-  get peerNames(): readonly string[] {
-    return [...this.peers.keys()]
+  /** The other members, with the addresses at which this replica reaches them. */
+  get peerAddresses(): ReadonlyMap<string, string> {
+    return new Map([...this.members.present].filter(([name]) => name !== this.self))
   }
 
   /** Members that count in majorities. */
@@ -329,7 +344,7 @@ export class Member {
     assert(identity, 'a view of no cell')
     return {
       ...identity,
-      configEpoch: this.options.stored.configEpoch,
+      configEpoch: this.configEpoch,
       lineages,
       durable,
       majorityDurable,
@@ -428,7 +443,7 @@ export class Member {
       name: this.options.cellName,
       ...(identity && { id: identity.cell }),
       epoch: identity?.epoch.ordinal ?? 0,
-      configEpoch: this.options.stored.configEpoch,
+      configEpoch: this.configEpoch,
       self: this.self,
       state: this.state,
       members,
@@ -537,6 +552,12 @@ export class Member {
       case 'talk':
         this.link(input.peer, input.message, effects)
         break
+      case 'force-recover':
+        this.forceRecover(input.epoch, effects)
+        break
+      case 'remove-member':
+        this.removeMember(input.name, effects)
+        break
       case 'tick':
         this.tick(effects)
         break
@@ -552,10 +573,9 @@ export class Member {
     this.perform(this.catchUp.step({ type: 'members-changed', names: new Set(this.peers.keys()) }), effects)
     this.advanceCatchUp(effects)
     if (stored.birth?.isBorn) {
-      const present = presentMembers(this.options)
-      const isGrowing = present.size > (stored.members?.present.size ?? present.size)
+      const { members } = this
+      const isGrowing = members.present.size > (stored.members?.present.size ?? members.present.size)
       if (isGrowing) {
-        const members = { present, removed: stored.members?.removed ?? new Set<string>() }
         this.save({ members }, effects, (then) => this.begin(this.diskFound(), then))
       } else this.begin(stored.isRecovering ? 'empty' : this.diskFound(), effects)
     } else this.performBirth(isNewCell ? this.birth.beginAlone() : this.birth.start(), effects)
@@ -569,8 +589,7 @@ export class Member {
     for (const effect of births) {
       switch (effect.type) {
         case 'store': {
-          const present = presentMembers(this.options)
-          const members = { present, removed: this.options.stored.members?.removed ?? new Set<string>() }
+          const { members } = this
           this.save({ birth: effect.birth, members }, effects, (then) =>
             this.performBirth(this.birth.step({ type: 'stored' }), then),
           )
@@ -646,7 +665,7 @@ export class Member {
     }
     return {
       ...(identity && { identity }),
-      configEpoch: options.stored.configEpoch,
+      configEpoch: this.configEpoch,
       name: self,
       incarnation: options.incarnation,
       standing: recovery?.standing ?? 'empty',
@@ -744,7 +763,7 @@ export class Member {
     const isBorn = hello.standing !== 'empty'
     const { identity } = hello
     this.performBirth(this.birth.step({ type: 'met', peer: name, identity, isBorn, knowsUs }), effects)
-    if (relation === 'newer') this.alarm('cell-went-on', `${name} is in epoch ${identity?.epoch.ordinal}`, effects)
+    if (relation === 'newer' && identity && isBorn && this.birth.isBorn) this.follow(identity, effects)
     // Closed again by what was just decided.
     if (!peer.isOpen || relation !== 'same') return
     const { durable, standing, life, claims } = hello
@@ -1004,7 +1023,7 @@ export class Member {
     }
   }
 
-  private save(change: Partial<StoredCell>, effects: MemberEffect[], then: (effects: MemberEffect[]) => void): void {
+  private save(change: CellChange, effects: MemberEffect[], then: (effects: MemberEffect[]) => void): void {
     const save = ++this.lastSave
     this.saves.set(save, then)
     effects.push({ type: 'store-cell', save, change })
@@ -1014,6 +1033,92 @@ export class Member {
     if (this.alarmed.get(alarm)?.details === details || this.alarmed.size >= ALARMS) return
     this.alarmed.set(alarm, { details, sinceMs: this.nowMs })
     effects.push({ type: 'alarm', alarm, details })
+  }
+
+  // --- by command -----------------------------------------------------------------------------------------------
+
+  /** Why loss cannot be accepted here now; undefined where it can. */
+  get refusalToForce(): CausewayError | undefined {
+    if (!this.recovery) return new CausewayError('cell/starting')
+    const { state } = this.recovery
+    if (state === 'ready') return new CausewayError('cell/nothing-to-recover')
+    return undefined
+  }
+
+  /**
+   * Goes on with what is here. Where no whole member is linked, the cell begins a new epoch with this one: tokens are
+   * reset, clients offer again what they have, and whoever comes back from an older epoch follows.
+   */
+  private forceRecover(epoch: string, effects: MemberEffect[]): void {
+    const { identity } = this
+    if (this.refusalToForce || !identity) return
+    if (this.hasWholePeer) {
+      this.save({ forgetsClaims: true }, effects, (then) =>
+        this.performRecovery(this.recovery!.step({ type: 'forced' }), then),
+      )
+      return
+    }
+    const next: CellIdentity = { cell: identity.cell, epoch: { ordinal: identity.epoch.ordinal + 1, id: epoch } }
+    this.enter(next, 'forced', effects)
+  }
+
+  private get hasWholePeer(): boolean {
+    return [...this.peers.values()].some(({ isOpen, relation, standing }) => {
+      return isOpen && relation === 'same' && (standing === 'active' || standing === 'unconfirmed')
+    })
+  }
+
+  /** The cell went on in a newer epoch: its state is joined as any other, and what only this member has is told to it. */
+  private follow(identity: CellIdentity, effects: MemberEffect[]): void {
+    this.alarm('cell-went-on', `epoch ${identity.epoch.ordinal}`, effects)
+    this.enter(identity, 'epoch-changed', effects)
+  }
+
+  private enter(identity: CellIdentity, how: 'forced' | 'epoch-changed', effects: MemberEffect[]): void {
+    if (this.isEntering) return
+    this.isEntering = true
+    this.unsavedClaims.clear()
+    this.save({ birth: { identity, isBorn: true }, forgetsClaims: true }, effects, (then) => {
+      this.isEntering = false
+      this.birth.moveTo(identity)
+      this.performRecovery(this.recovery!.step({ type: how }), then)
+      for (const [name, peer] of this.peers) if (peer.isConnected) this.reconnect(name, then)
+    })
+  }
+
+  /** Why a member cannot be taken out now; undefined where it can. */
+  refusalToRemove(name: string): CausewayError | undefined {
+    if (!this.recovery) return new CausewayError('cell/starting')
+    if (name === this.self || !this.peers.has(name)) return new CausewayError('request/not-found', { member: name })
+    const rest = [...this.peers].filter(([other]) => other !== name)
+    const vectors = rest.flatMap(([, { isOpen, relation, standing, vector }]) => {
+      return isOpen && relation === 'same' && standing !== 'recovering' && standing !== 'empty' ? [vector] : []
+    })
+    if (this.recovery.mayServe) vectors.push(this.durable)
+    const needed = majorityOf(rest.length + 1)
+    // What was told to be on a majority has to be on a majority of those who stay.
+    const isKept = this.lineages.dominates(heldByCount(vectors, needed, this.lineages), this.majorityDurable)
+    if (vectors.length >= needed && isKept) return undefined
+    return new CausewayError('cell/quorum-at-risk', { member: name, whole: vectors.length, needed })
+  }
+
+  private removeMember(name: string, effects: MemberEffect[]): void {
+    if (this.refusalToRemove(name)) return
+    const present = new Map(this.members.present)
+    present.delete(name)
+    this.members = { present, removed: new Set([...this.members.removed, name]) }
+    this.configEpoch++
+    const { members, configEpoch } = this
+    this.save({ members, configEpoch }, effects, (then) => {
+      this.disconnect(name, then)
+      this.peers.delete(name)
+      const active = new Set(present.keys())
+      then.push({ type: 'removed', peer: name })
+      this.perform(this.catchUp.step({ type: 'members-changed', names: new Set(this.peers.keys()) }), then)
+      this.performRecovery(this.recovery!.step({ type: 'members-changed', active }), then)
+      this.cut.setActive(active)
+      this.hasHeard = true
+    })
   }
 
   // --- time -----------------------------------------------------------------------------------------------------

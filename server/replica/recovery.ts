@@ -46,8 +46,10 @@ export type RecoveryInput =
   | { readonly type: 'lost'; readonly peer: string }
   /** Members that count in majorities, this one included. */
   | { readonly type: 'members-changed'; readonly active: ReadonlySet<string> }
-  /** An operator accepts loss: what was remembered is forgotten, here; the cell has a new epoch. */
+  /** An operator accepts loss: what was remembered is forgotten, here. */
   | { readonly type: 'forced' }
+  /** The cell went on without this member, in a new epoch: what was remembered before it binds nobody. */
+  | { readonly type: 'epoch-changed' }
 
 export type RecoveryEffect =
   /** Keep on disk what was heard of these members; before U advances by it. */
@@ -164,6 +166,13 @@ export class Recovery {
         this.claims = new Map()
         this.reports.clear()
         this.goOn(effects)
+        break
+      case 'epoch-changed':
+        this.claims = new Map()
+        this.reports.clear()
+        this.met.clear()
+        this.hasLost = false
+        this.isConfirmed = this.active.size === 1
         break
       default:
         unreachable(input)
