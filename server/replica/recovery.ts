@@ -101,6 +101,8 @@ export class Recovery {
   private readonly met = new Set<string>()
   /** Others remembered something of it that it did not hold, in this process. */
   private hasLost = false
+  /** The same of others, while they are recovering: also when they hold again what was remembered here. */
+  private readonly lost = new Set<string>()
   private told: RecoveryState | undefined
   private hasAlarmed = false
 
@@ -165,11 +167,13 @@ export class Recovery {
       case 'forced':
         this.claims = new Map()
         this.reports.clear()
+        this.lost.clear()
         this.goOn(effects)
         break
       case 'epoch-changed':
         this.claims = new Map()
         this.reports.clear()
+        this.lost.clear()
         this.met.clear()
         this.hasLost = false
         this.isConfirmed = this.active.size === 1
@@ -188,6 +192,9 @@ export class Recovery {
     const { peer, vector, standing, life, claims } = input
     const changed = new Map<string, Claim>()
     for (const [name, claim] of claims) this.remember(name, claim, changed)
+    const known = this.claims.get(peer)
+    if (standing !== 'recovering') this.lost.delete(peer)
+    else if (known && !this.lineages.dominates(vector, known.vector)) this.lost.add(peer)
     // What it shows while it is recovering it claims too: it is on its disk.
     this.remember(peer, { life, vector }, changed)
     this.reports.set(peer, { vector, standing, life })
@@ -327,7 +334,7 @@ export class Recovery {
     const report = this.reports.get(name)
     const claim = this.claims.get(name)
     if (!report || !this.isLacking(name)) return false
-    return claim !== undefined && !this.lineages.dominates(report.vector, claim.vector)
+    return this.lost.has(name) || (claim !== undefined && !this.lineages.dominates(report.vector, claim.vector))
   }
 
   private get isStuck(): boolean {
