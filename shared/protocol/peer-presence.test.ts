@@ -60,6 +60,12 @@ const anEntry = fc.oneof(
   fc.record({ clientId: anId, clock: aClock, json: fc.constant(null), since: fc.constant(0) }),
 )
 
+test('what does not fit into one message is told in several', () => {
+  const messages = encodeChanges(9, Array<typeof SHOWN>(10).fill(SHOWN), 100)
+  expect(messages.length).toBeGreaterThan(1)
+  for (const message of messages) expect(message.length).toBeLessThanOrEqual(100)
+})
+
 test('changes come back as they were told, in messages of a bounded size', () => {
   fc.assert(
     fc.property(fc.array(anEntry), fc.integer({ min: 2000, max: 4000 }), (entries, limitBytes) => {

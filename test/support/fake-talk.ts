@@ -9,6 +9,8 @@ export interface Told {
   readonly payload: Uint8Array
 }
 
+const IN_FLIGHT_LIMIT = 10_000
+
 type Listener = (from: string, document: string, payload: Uint8Array) => void
 
 class Talk implements PeerTalk {
@@ -108,6 +110,7 @@ export class FakeTalk {
   }
 
   private take(told: Told): void {
+    if (this.inFlight.length >= IN_FLIGHT_LIMIT) throw new Error('what is told grows without end')
     this.inFlight.push(told)
     this.afterTold(this)
   }
