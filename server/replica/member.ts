@@ -16,7 +16,7 @@ import {
   type DeliveredOp,
   type Head,
 } from '../../shared/causal/delivery.js'
-import { MajorityCut, majorityOf, type WriteConcern } from '../../shared/causal/majority-cut.js'
+import { heldByCount, MajorityCut, majorityOf, type WriteConcern } from '../../shared/causal/majority-cut.js'
 import type { CellIdentity } from '../../shared/clock/cell.js'
 import { type Dot, formatDot, makeOrigin, type OriginId } from '../../shared/clock/dot.js'
 import type { Lineages } from '../../shared/clock/lineages.js'
@@ -290,6 +290,21 @@ export class Member {
   get majorityDurable(): VersionVector {
     // A member alone is the majority.
     return this.isAlone ? (this.recovery ? this.durable : EMPTY_VECTOR) : this.cut.cut
+  }
+
+  /**
+   * No op above this may go from the log: what a majority holds that is known to lack nothing. Members that have only just
+   * started, or lost something, may be short of what they acknowledged before; were logs cut by them, those who still
+   * have that could find no log, and no state, that goes together with theirs.
+   */
+  get pruneCeiling(): VersionVector {
+    if (this.isAlone) return this.majorityDurable
+    const sound = [...this.peers.values()].filter(
+      ({ relation, standing }) => relation === 'same' && standing === 'active',
+    )
+    const vectors = sound.map(({ vector }) => vector)
+    if (this.countsInQuorums) vectors.push(this.durable)
+    return heldByCount(vectors, majorityOf(this.size), this.lineages)
   }
 
   get identity(): CellIdentity | undefined {

@@ -455,7 +455,7 @@ class Life {
   }
 
   private prune(): void {
-    const ceiling = this.mutant === 'prune-above-cut' ? undefined : this.member.majorityDurable
+    const ceiling = this.mutant === 'prune-above-cut' ? undefined : this.member.pruneCeiling
     const position = this.log.prunableTo(LOG_LENGTH, ceiling)
     if (position <= this.log.floorAt) return
     const last = new Map<OriginId, number>()
