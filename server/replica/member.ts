@@ -299,10 +299,10 @@ export class Member {
    */
   get pruneCeiling(): VersionVector {
     if (this.isAlone) return this.majorityDurable
-    const sound = [...this.peers.values()].filter(
-      ({ relation, standing }) => relation === 'same' && standing === 'active',
-    )
-    const vectors = sound.map(({ vector }) => vector)
+    const vectors: VersionVector[] = []
+    for (const { isOpen, relation, standing, vector } of this.peers.values()) {
+      if (isOpen && relation === 'same' && standing === 'active') vectors.push(vector)
+    }
     if (this.countsInQuorums) vectors.push(this.durable)
     return heldByCount(vectors, majorityOf(this.size), this.lineages)
   }
