@@ -46,6 +46,12 @@ const PRINT_EVERY_TICKS = 60
 const LOG_LENGTH = 40
 const BATCHES_AT_LOG = 3
 const CUTS = 2
+/** How often a process runs with next to no room, so that credit runs out and what is held back is dropped. */
+const TIGHT_CHANCE = 0.3
+const TIGHT_LIMITS = {
+  causal: { ops: 12, bytes: 10_000 },
+  link: { window: 4_000, messageCost: 1_500, messageOps: 3, pulls: 1 },
+}
 /** How often a tick closes a document that rests. */
 const CLOSE_CHANCE = 0.005
 
@@ -220,6 +226,7 @@ class Life {
       isRolledBack: false,
       lineages,
       chain: chainAfter,
+      limits: entropy.chance(TIGHT_CHANCE) ? TIGHT_LIMITS : {},
     })
     if (mutant) {
       mutateMember(this.member, mutant)
