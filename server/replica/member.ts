@@ -308,6 +308,21 @@ export class Member {
     return this.isAlone ? (this.recovery ? this.durable : EMPTY_VECTOR) : this.cut.cut
   }
 
+  /**
+   * No op above this may go from the log: what a majority holds that is known to lack nothing. Members that have only just
+   * started, or lost something, may be short of what they acknowledged before; were logs cut by them, those who still
+   * have that could find no log, and no state, that goes together with theirs.
+   */
+  get pruneCeiling(): VersionVector {
+    if (this.isAlone) return this.majorityDurable
+    const vectors: VersionVector[] = []
+    for (const { isOpen, relation, standing, vector } of this.peers.values()) {
+      if (isOpen && relation === 'same' && standing === 'active') vectors.push(vector)
+    }
+    if (this.countsInQuorums) vectors.push(this.durable)
+    return heldByCount(vectors, majorityOf(this.size), this.lineages)
+  }
+
   get identity(): CellIdentity | undefined {
     return this.birth.identity
   }

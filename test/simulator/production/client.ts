@@ -55,6 +55,10 @@ export class ProductionClient implements ClientProgram<Message> {
   private readonly sentOffers = new Map<number, VersionVector>()
   private connection: ConnectionId | undefined
   private isOpen = false
+  private decoded: { readonly token: string | undefined; readonly vector: VersionVector } = {
+    token: undefined,
+    vector: EMPTY_VECTOR,
+  }
   private at: number
   private behindSinceMs: number | undefined
   /** The latest write was sent before the others. */
@@ -202,7 +206,10 @@ export class ProductionClient implements ClientProgram<Message> {
   /** What the token says: for the history alone. */
   private get seen(): VersionVector {
     const { token } = this.state
-    return token === undefined ? EMPTY_VECTOR : decodeToken(token, SESSION_KEYS).vector
+    if (token !== this.decoded.token) {
+      this.decoded = { token, vector: token === undefined ? EMPTY_VECTOR : decodeToken(token, SESSION_KEYS).vector }
+    }
+    return this.decoded.vector
   }
 
   private receive(message: Message): void {

@@ -22,11 +22,14 @@ import { checkUpdate } from '../../../shared/update/check.js'
 import { KnownState } from '../../../shared/update/known-state.js'
 import { parseUpdate } from '../../../shared/update/parse.js'
 
+/** What becomes of the ops that a joined state does not hold: they are kept, which is right; lost; or lost in documents. */
+export type Surplus = 'kept' | 'dropped' | 'kept in the log alone'
+
 export type JournalRecord =
   /** A process of this origin runs on the disk from here on. */
   | { readonly type: 'begun'; readonly origin: OriginId }
   | { readonly type: 'op'; readonly op: Op; readonly chain: Uint8Array }
-  | { readonly type: 'joined'; readonly image: StateImage; readonly byReplacement: boolean }
+  | { readonly type: 'joined'; readonly image: StateImage; readonly surplus: Surplus }
   | {
       readonly type: 'snapshot'
       readonly document: string
@@ -44,9 +47,11 @@ interface ImageOrigin {
   readonly predecessor: Dot | undefined
 }
 
+/** Of the ops that touched a document: how many, and the first eight bytes of their chain values, XORed. */
 interface Digest {
   readonly count: number
-  readonly xor: string
+  readonly high: number
+  readonly low: number
 }
 
 /** A whole state at one cut. */
@@ -73,7 +78,7 @@ interface StoredDocument {
   digest: Digest
 }
 
-const NO_DIGEST: Digest = { count: 0, xor: '0'.repeat(32) }
+const NO_DIGEST: Digest = { count: 0, high: 0, low: 0 }
 const EMPTY_CELL: StoredCell = { life: 0, configEpoch: 0, claims: new Map(), isRecovering: false }
 
 export class LogModel {
@@ -105,7 +110,7 @@ export class LogModel {
         this.append(record.op, record.chain)
         break
       case 'joined':
-        this.join(record.image, record.byReplacement)
+        this.join(record.image, record.surplus)
         break
       case 'snapshot': {
         const { document: name, position, update, known } = record
@@ -159,8 +164,8 @@ export class LogModel {
   }
 
   digestOf(name: string): string {
-    const { count, xor } = this.documents.get(name)?.digest ?? NO_DIGEST
-    return `${count}/${xor}`
+    const { count, high, low } = this.documents.get(name)?.digest ?? NO_DIGEST
+    return `${count}/${high}/${low}`
   }
 
   /** Snapshot and tail of a document. */
@@ -188,7 +193,16 @@ export class LogModel {
       known.add(checked)
       if (checked.type === 'new') added.push({ position, dot, update: checked.update })
     }
-    return { name, generation: 0, known, snapshot: snapshot?.update, tail: added, position, clock, owned: [] }
+    return {
+      name,
+      generation: 0,
+      known,
+      snapshot: snapshot?.update,
+      tail: added,
+      position,
+      clock: { ...clock },
+      owned: [],
+    }
   }
 
   readChains(dots: readonly Dot[]): readonly (Uint8Array | undefined)[] {
@@ -286,8 +300,8 @@ export class LogModel {
     for (const { document: name, update } of partsOf(op)) {
       const document = this.document(name)
       document.tail.push({ position: this.position, dot: op.dot, update })
-      document.clock = { ...document.clock, [replicaNameOf(origin)]: seq }
-      document.digest = { count: document.digest.count + 1, xor: xorHex(document.digest.xor, hexOf(chain)) }
+      document.clock[replicaNameOf(origin)] = seq
+      document.digest = withChain(document.digest, chain)
     }
   }
 
@@ -314,10 +328,11 @@ export class LogModel {
   }
 
   /** The state takes a position of its own, above all that were; what it does not hold moves above it. */
-  private join(image: StateImage, byReplacement: boolean): void {
-    const rows = byReplacement
-      ? []
-      : this.rows.filter(({ op }) => op.dot.seq > (image.origins.get(op.dot.origin)?.seq ?? 0))
+  private join(image: StateImage, surplus: Surplus): void {
+    const rows =
+      surplus === 'dropped'
+        ? []
+        : this.rows.filter(({ op }) => op.dot.seq > (image.origins.get(op.dot.origin)?.seq ?? 0))
     this.position++
     this.floorPosition = this.position
     this.rows = []
@@ -337,15 +352,15 @@ export class LogModel {
     )
     this.reoriginated = new Map([...this.reoriginated, ...image.reoriginated])
     if (image.latestHlc > this.latestHlc) this.latestHlc = image.latestHlc
+    const { documents } = this
+    if (surplus !== 'kept') this.documents = new Map()
     for (const { op, chain } of rows) this.append(op, chain)
+    this.documents = documents
   }
 }
 
-function xorHex(left: string, right: string): string {
-  let digits = ''
-  for (let at = 0; at < left.length; at += 8) {
-    const word = Number.parseInt(left.slice(at, at + 8), 16) ^ Number.parseInt(right.slice(at, at + 8), 16)
-    digits += (word >>> 0).toString(16).padStart(8, '0')
-  }
-  return digits
+function withChain({ count, high, low }: Digest, chain: Uint8Array): Digest {
+  const word = (at: number): number =>
+    (chain[at]! << 24) | (chain[at + 1]! << 16) | (chain[at + 2]! << 8) | chain[at + 3]!
+  return { count: count + 1, high: high ^ word(0), low: low ^ word(4) }
 }

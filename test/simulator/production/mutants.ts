@@ -3,7 +3,9 @@
  * are patches of their objects: the code under test stays as it is.
  */
 import type { Member } from '../../../server/replica/member.js'
+import type { Recovery } from '../../../server/replica/recovery.js'
 import type { Replica, Source } from '../../../server/replica/replica.js'
+import type { VersionVector } from '../../../shared/clock/version-vector.js'
 import type { CheckedInvariant } from '../check-history.js'
 
 export const MUTANTS = {
@@ -43,10 +45,14 @@ export const MUTANTS = {
   'keep-failed-updates': ['I19', 'I4', 'I12', 'I11', 'I13'],
   /** Fresh reads ask nobody. */
   'fresh-alone': ['I20'],
-  /** A member that lacks what it once claimed serves, and counts in fresh reads. */
-  'serve-while-recovering': ['I20'],
-  /** Nobody remembers what members had on disk. */
-  'forget-claims': ['I20'],
+  /** A member that lacks what it once claimed, or everything, serves and counts. */
+  'serve-while-recovering': ['I20', 'I12'],
+  /** A member counts in fresh reads as soon as it has started. */
+  'count-too-soon': ['I20'],
+  /** An empty disk is filled from one member. */
+  'level-with-one': ['I20', 'I12', 'I18'],
+  /** Vectors leave out what openings imply, also for those who have not seen them. */
+  'fold-for-everybody': ['I11', 'I13', 'I18'],
 } as const satisfies Record<string, readonly CheckedInvariant[]>
 
 export type Mutant = keyof typeof MUTANTS
@@ -70,24 +76,34 @@ export function mutateMember(member: Member, mutant: Mutant): void {
       })
       break
     case 'serve-while-recovering':
-      Object.defineProperty(member, 'isServing', {
-        get: () => member.identity !== undefined && member['recovery'] !== undefined,
+      onRecovery(member, (recovery) => {
+        Object.defineProperty(recovery, 'isRecovering', { get: () => false, set: () => {} })
+        Object.assign(recovery, { isConfirmed: true })
       })
       break
-    case 'forget-claims':
-      Object.assign(member['options'], { stored: { ...member['options'].stored, claims: new Map() } })
-      Object.defineProperty(member, 'recovery', {
-        get() {
-          return this.mutated
-        },
-        set(recovery) {
-          if (recovery) recovery.remember = () => {}
-          this.mutated = recovery
-        },
-      })
+    case 'count-too-soon':
+      onRecovery(member, (recovery) => Object.assign(recovery, { isConfirmed: true }))
+      break
+    case 'level-with-one':
+      onRecovery(member, (recovery) => Object.defineProperty(recovery, 'enough', { get: () => 1 }))
+      break
+    case 'fold-for-everybody':
+      Object.assign(member.lineages, { spellOut: (vector: VersionVector) => vector })
       break
     default:
   }
+}
+
+/** Changes what decides who may serve, once it is there. */
+function onRecovery(member: Member, change: (recovery: Recovery) => void): void {
+  let recovery: Recovery | undefined
+  Object.defineProperty(member, 'recovery', {
+    get: () => recovery,
+    set(next: Recovery) {
+      recovery = next
+      change(next)
+    },
+  })
 }
 
 export function mutateReplica<S extends Source>(replica: Replica<S>, mutant: Mutant): void {

@@ -33,7 +33,7 @@ import { decodeToken, encodeToken, type SessionToken } from '../../../shared/ses
 import type { ConnectionId, Input, Machine, SyncId } from '../../../shared/simulator/program.js'
 import type { ReplicaProgram, ReplicaSetup } from '../cell-under-test.js'
 import type { Concern, Contents, ServerEvent, WriteId } from '../history.js'
-import { type JournalRecord, LogModel, type StateImage } from './log-model.js'
+import { type JournalRecord, LogModel, type StateImage, type Surplus } from './log-model.js'
 import type { Message, OfferedWrite, RefusalCode, Seen, Stored } from './messages.js'
 import { type Mutant, mutateMember, mutateReplica } from './mutants.js'
 import { SESSION_KEYS } from './session-keys.js'
@@ -46,6 +46,12 @@ const PRINT_EVERY_TICKS = 60
 const LOG_LENGTH = 40
 const BATCHES_AT_LOG = 3
 const CUTS = 2
+/** How often a process runs with next to no room, so that credit runs out and what is held back is dropped. */
+const TIGHT_CHANCE = 0.3
+const TIGHT_LIMITS = {
+  causal: { ops: 12, bytes: 10_000 },
+  link: { window: 4_000, messageCost: 1_500, messageOps: 3, pulls: 1 },
+}
 /** How often a tick closes a document that rests. */
 const CLOSE_CHANCE = 0.005
 
@@ -192,15 +198,20 @@ class Life {
     const { name, entropy } = machine
     this.log = new LogModel(name)
     for (const record of ownRecords(machine.read(), name)) this.log.apply(record)
-    this.origin = makeOrigin(name, entropy.hex(16))
-    const { log, origin } = this
-    const { predecessor, vector, latestHlc, lineages } = log
+    const { log } = this
+    const { vector, latestHlc, lineages } = log
+    const kept = mutant === 'reuse-incarnation' ? log.predecessor?.origin : undefined
+    this.origin = kept ?? makeOrigin(name, entropy.hex(16))
+    const { origin } = this
+    this.acceptedChain = log.headOf(origin)?.chain
+    const above = mutant === 'opens-above-its-disk' ? 2 : 0
+    const predecessor = log.predecessor && { ...log.predecessor, seq: log.predecessor.seq + above }
     this.replica = new Replica<Source>({
       origin,
       predecessor,
       vector,
       latestHlc,
-      limits: { tailUpdates: 48, idleTailUpdates: 16 },
+      limits: { tailUpdates: 64, idleTailUpdates: 32 },
     })
     this.member = new Member({
       self: name,
@@ -215,6 +226,7 @@ class Life {
       isRolledBack: false,
       lineages,
       chain: chainAfter,
+      limits: entropy.chance(TIGHT_CHANCE) ? TIGHT_LIMITS : {},
     })
     if (mutant) {
       mutateMember(this.member, mutant)
@@ -348,6 +360,14 @@ class Life {
 
   private write(records: readonly JournalRecord[], done: () => void, failed: () => void): void {
     this.machine.write(records)
+    if (this.mutant === 'skip-fsync' && records.some(({ type }) => type === 'op')) {
+      this.storing.push(() => {
+        for (const record of records) this.log.apply(record)
+        done()
+      })
+      this.later(0, 0, () => this.storing.shift()!())
+      return
+    }
     this.writing.set(this.machine.sync(), { records, done, failed })
   }
 
@@ -443,7 +463,7 @@ class Life {
   }
 
   private prune(): void {
-    const ceiling = this.mutant === 'prune-above-cut' ? undefined : this.member.majorityDurable
+    const ceiling = this.mutant === 'prune-above-cut' ? undefined : this.member.pruneCeiling
     const position = this.log.prunableTo(LOG_LENGTH, ceiling)
     if (position <= this.log.floorAt) return
     const last = new Map<OriginId, number>()
@@ -646,7 +666,7 @@ class Life {
       })
       this.isStirred = true
     }
-    this.write([{ type: 'joined', image, byReplacement: this.mutant === 'join-by-replacement' }], done, failed)
+    this.write([{ type: 'joined', image, surplus: surplusBy(this.mutant) }], done, failed)
   }
 
   // --- connections ----------------------------------------------------------------------------------------------
@@ -885,6 +905,11 @@ class Life {
     const chain = chainAfter(this.acceptedChain, op)
     this.acceptedChain = chain
     this.pending.push({ op, chain })
+    if (this.mutant === 'push-before-commit') {
+      const chains = new Map([[dot.origin, chain]])
+      for (const name of this.peers.keys())
+        this.sendPeer(name, { type: 'ops', pull: 0, urgent: false, ops: [op], chains })
+    }
     const source = this.replica['inFlight'].find((one) => one.op === op)?.waiting.find(({ own }) => own)?.source
     this.report({
       type: 'accept',
@@ -1116,6 +1141,11 @@ class Life {
     }
     this.isStirred = true
   }
+}
+
+function surplusBy(mutant: Mutant | undefined): Surplus {
+  if (mutant === 'join-by-replacement') return 'dropped'
+  return mutant === 'join-forgets-surplus' ? 'kept in the log alone' : 'kept'
 }
 
 /** Of another replica's volume, a replica takes nothing: it begins anew. */
