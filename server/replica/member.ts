@@ -308,21 +308,6 @@ export class Member {
     return this.isAlone ? (this.recovery ? this.durable : EMPTY_VECTOR) : this.cut.cut
   }
 
-  /**
-   * No op above this may go from the log: what a majority holds that is known to lack nothing. Members that have only just
-   * started, or lost something, may be short of what they acknowledged before; were logs cut by them, those who still
-   * have that could find no log, and no state, that goes together with theirs.
-   */
-  get pruneCeiling(): VersionVector {
-    if (this.isAlone) return this.majorityDurable
-    const vectors: VersionVector[] = []
-    for (const { isOpen, relation, standing, vector } of this.peers.values()) {
-      if (isOpen && relation === 'same' && standing === 'active') vectors.push(vector)
-    }
-    if (this.countsInQuorums) vectors.push(this.durable)
-    return heldByCount(vectors, majorityOf(this.size), this.lineages)
-  }
-
   get identity(): CellIdentity | undefined {
     return this.birth.identity
   }
@@ -410,16 +395,22 @@ export class Member {
   }
 
   /**
-   * No op above this may leave the log: what is under U and what every linked peer has, except of one that lags by more
-   * than the log is meant to keep: it takes the whole state.
+   * No op above this may go from the log: what a majority holds that is known to lack nothing. Members that have only just
+   * started, or lost something, may be short of what they acknowledged before; were logs cut by them, those who still
+   * have that could find no log, and no state, that goes together with theirs. Nor anything that a linked peer lacks,
+   * unless it lags by more than `maxLagMs`: then it takes the whole state.
    */
   pruneCeiling(maxLagMs: number): VersionVector {
-    const cuts = [this.majorityDurable]
+    if (this.isAlone) return this.majorityDurable
+    const whole: VersionVector[] = this.countsInQuorums ? [this.durable] : []
+    const cuts: VersionVector[] = []
     const known = this.peersDurable
-    for (const { isOpen, relation, vector } of this.peers.values()) {
-      const isLinked = isOpen && relation === 'same'
-      if (isLinked && this.lag.of(vector, known, this.nowMs).ms <= maxLagMs) cuts.push(vector)
+    for (const { isOpen, relation, standing, vector } of this.peers.values()) {
+      if (!isOpen || relation !== 'same') continue
+      if (standing === 'active') whole.push(vector)
+      if (this.lag.of(vector, known, this.nowMs).ms <= maxLagMs) cuts.push(vector)
     }
+    cuts.push(heldByCount(whole, majorityOf(this.size), this.lineages))
     return heldByCount(cuts, cuts.length, this.lineages)
   }
 

@@ -17,7 +17,7 @@ import { Lineages } from '../../../shared/clock/lineages.js'
 import { hexOf, type VersionVector } from '../../../shared/clock/version-vector.js'
 import { type Op, partsOf } from '../../../shared/protocol/op.js'
 import { opCost } from '../../../shared/protocol/peer.js'
-import type { StoredCell, StoredHeads, StoredOpening } from '../../../shared/protocol/stored-cell.js'
+import type { CellChange, StoredCell, StoredHeads, StoredOpening } from '../../../shared/protocol/stored-cell.js'
 import { checkUpdate } from '../../../shared/update/check.js'
 import { KnownState } from '../../../shared/update/known-state.js'
 import { parseUpdate } from '../../../shared/update/parse.js'
@@ -38,7 +38,7 @@ export type JournalRecord =
       readonly known: Uint8Array
     }
   | { readonly type: 'pruned'; readonly position: number }
-  | { readonly type: 'cell'; readonly change: Partial<StoredCell> }
+  | { readonly type: 'cell'; readonly change: CellChange }
 
 interface ImageOrigin {
   readonly seq: number
@@ -124,8 +124,9 @@ export class LogModel {
         this.prune(record.position)
         break
       case 'cell': {
-        const { claims, ...rest } = record.change
-        this.cell = { ...this.cell, ...rest, claims: new Map([...this.cell.claims, ...(claims ?? [])]) }
+        const { claims, rejoin: _, forgetsClaims, ...rest } = record.change
+        const known = forgetsClaims ? [] : this.cell.claims
+        this.cell = { ...this.cell, ...rest, claims: new Map([...known, ...(claims ?? [])]) }
       }
     }
   }

@@ -112,7 +112,7 @@ export function mutateReplica<S extends Source>(replica: Replica<S>, mutant: Mut
       Object.defineProperty(replica, 'acceptedOthers', { get: () => replica['others'], set: () => {} })
       break
     case 'keep-failed-updates': {
-      const load = replica['load'].bind(replica)
+      const load: (loaded: { name: string }, ...rest: unknown[]) => void = replica['load'].bind(replica)
       Object.assign(replica, {
         load(...args: Parameters<typeof load>) {
           load(...args)

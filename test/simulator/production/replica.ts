@@ -20,7 +20,7 @@ import { EMPTY_VECTOR, hexOf, sameVector, type VersionVector } from '../../../sh
 import { CausewayError } from '../../../shared/errors/error.js'
 import { type Op, partsOf } from '../../../shared/protocol/op.js'
 import type { PeerMessage } from '../../../shared/protocol/peer.js'
-import type { StoredCell } from '../../../shared/protocol/stored-cell.js'
+import type { CellChange } from '../../../shared/protocol/stored-cell.js'
 import {
   checkRelease,
   checkSession,
@@ -43,6 +43,8 @@ const PROBE_MS = 500
 const MOST_WAIT_MS = 1_000
 const PRUNE_EVERY_TICKS = 40
 const PRINT_EVERY_TICKS = 60
+/** A linked peer that lags by more pins no log. */
+const PINNED_LAG_MS = 2_000
 const LOG_LENGTH = 40
 const BATCHES_AT_LOG = 3
 const CUTS = 2
@@ -166,7 +168,7 @@ class Life {
   private readonly committing = new Map<number, Op>()
   private probedAtMs = 0
   private isProbing = false
-  private unsavedCell: { readonly save: number; readonly change: Partial<StoredCell> }[] = []
+  private unsavedCell: { readonly save: number; readonly change: CellChange }[] = []
 
   private readonly storing: (() => void)[] = []
   private aside: { image: StateImage | undefined; chunks: number } | undefined
@@ -454,7 +456,7 @@ class Life {
     )
   }
 
-  private saveCell(save: number, change: Partial<StoredCell>): void {
+  private saveCell(save: number, change: CellChange): void {
     this.write(
       [{ type: 'cell', change }],
       () => this.stepMember({ type: 'cell-stored', save, nowMs: this.machine.monotonicMs() }),
@@ -463,7 +465,7 @@ class Life {
   }
 
   private prune(): void {
-    const ceiling = this.mutant === 'prune-above-cut' ? undefined : this.member.pruneCeiling
+    const ceiling = this.mutant === 'prune-above-cut' ? undefined : this.member.pruneCeiling(PINNED_LAG_MS)
     const position = this.log.prunableTo(LOG_LENGTH, ceiling)
     if (position <= this.log.floorAt) return
     const last = new Map<OriginId, number>()
@@ -584,6 +586,8 @@ class Life {
         if (effect.isServing) break
         this.isWhole = false
         for (const lane of [...this.lanes.values()]) this.sendAway(lane, 0, 'not-serving')
+        break
+      case 'removed':
         break
       case 'vector-told':
         for (const { probe, told } of this.parked.values()) {
@@ -910,7 +914,9 @@ class Life {
       for (const name of this.peers.keys())
         this.sendPeer(name, { type: 'ops', pull: 0, urgent: false, ops: [op], chains })
     }
-    const source = this.replica['inFlight'].find((one) => one.op === op)?.waiting.find(({ own }) => own)?.source
+    const source = this.replica['inFlight']
+      .find((one: { op: Op }) => one.op === op)
+      ?.waiting.find(({ own }: { own: boolean }) => own)?.source
     this.report({
       type: 'accept',
       dot,
