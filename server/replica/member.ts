@@ -18,7 +18,7 @@ import {
 } from '../../shared/causal/delivery.js'
 import { heldByCount, MajorityCut, majorityOf, type WriteConcern } from '../../shared/causal/majority-cut.js'
 import type { CellIdentity } from '../../shared/clock/cell.js'
-import { type Dot, formatDot, makeOrigin, type OriginId } from '../../shared/clock/dot.js'
+import { type Dot, dotKey, formatDot, makeOrigin, type OriginId } from '../../shared/clock/dot.js'
 import type { Lineages } from '../../shared/clock/lineages.js'
 import { EMPTY_VECTOR, sameVector, type VersionVector } from '../../shared/clock/version-vector.js'
 import { CausewayError } from '../../shared/errors/error.js'
@@ -894,7 +894,7 @@ export class Member {
   }
 
   private noteReoriginated({ dot, was }: Extract<Op, { kind: 're-originated' }>): void {
-    this.reoriginated.set(keyOf(was), dot)
+    this.reoriginated.set(dotKey(was), dot)
     if (this.reoriginated.size > REORIGINATED_KEPT) {
       this.reoriginated.delete(this.reoriginated.keys().next().value!)
     }
@@ -1185,13 +1185,13 @@ export class Member {
   }
 
   private isReoriginated(dot: Dot): boolean {
-    const now = this.reoriginated.get(keyOf(dot))
+    const now = this.reoriginated.get(dotKey(dot))
     return now !== undefined && this.lineages.includes(this.durable, now)
   }
 
   /** Only what members told after the question came up may say that nobody holds an op. */
   private isLost(dot: Dot): boolean {
-    const key = keyOf(dot)
+    const key = dotKey(dot)
     const asked = this.questions.get(key)
     if (asked === undefined) {
       if (this.questions.size >= QUESTIONS) this.questions.clear()
@@ -1215,10 +1215,6 @@ const REORIGINATED_KEPT = 100_000
 /** For people. */
 function stateOf(standing: Standing): MemberStatus['state'] {
   return standing === 'unconfirmed' ? 'active' : standing
-}
-
-function keyOf({ origin, seq }: Dot): string {
-  return `${origin}:${seq}`
 }
 
 function isOf(name: string): (origin: OriginId) => boolean {
