@@ -66,7 +66,7 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
   const workers = new DocumentWorkers({ threads: config.workers })
   let state: 'serving' | 'draining' = 'serving'
   const { names, others } = configuredMembers(config)
-  const members = new Map([...names].map((name) => [name, others.get(name) ?? '']))
+  const members = new Map([...names].map((name) => [name, others.get(name) ?? config.peers?.[name] ?? '']))
 
   const cellHost = new CellHost({
     name: config.name,

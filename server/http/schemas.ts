@@ -241,7 +241,7 @@ export const cellAnswer = z.object({
       role: z
         .enum(['leader', 'follower', 'learner'])
         .describe('In coordination. This version has none: every member is a follower.'),
-      state: z.enum(['active', 'recovering', 'retiring', 'empty']),
+      state: z.enum(['active', 'recovering', 'retiring']),
       reachable: z.boolean(),
       vector: vector.describe('What it shows: what it has on disk.'),
       durable: vector.describe('What it was last heard to have on disk.'),

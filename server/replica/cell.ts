@@ -45,7 +45,7 @@ export interface MemberStatus {
   readonly name: string
   /** Where peers reach it; absent where only the member itself knows. */
   readonly url?: string
-  readonly state: 'active' | 'recovering' | 'retiring' | 'empty'
+  readonly state: 'active' | 'recovering' | 'retiring'
   readonly reachable: boolean
   /** What it was last heard to have on disk. */
   readonly durable: VersionVector

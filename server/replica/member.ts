@@ -1214,7 +1214,8 @@ const REORIGINATED_KEPT = 100_000
 
 /** For people. */
 function stateOf(standing: Standing): MemberStatus['state'] {
-  return standing === 'unconfirmed' ? 'active' : standing
+  if (standing === 'unconfirmed') return 'active'
+  return standing === 'empty' ? 'recovering' : standing
 }
 
 function isOf(name: string): (origin: OriginId) => boolean {
