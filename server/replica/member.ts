@@ -304,7 +304,9 @@ export class Member {
       if (isOpen && relation === 'same' && standing === 'active') vectors.push(vector)
     }
     if (this.countsInQuorums) vectors.push(this.durable)
-    return heldByCount(vectors, majorityOf(this.size), this.lineages)
+    const held = heldByCount(vectors, majorityOf(this.size), this.lineages)
+    // One that says it is whole may be seen not to be: it does not count in U then.
+    return heldByCount([held, this.majorityDurable], 2, this.lineages)
   }
 
   get identity(): CellIdentity | undefined {
