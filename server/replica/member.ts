@@ -403,7 +403,8 @@ export class Member {
   pruneCeiling(maxLagMs: number): VersionVector {
     if (this.isAlone) return this.majorityDurable
     const whole: VersionVector[] = this.countsInQuorums ? [this.durable] : []
-    const cuts: VersionVector[] = []
+    // One that says it is whole may be seen not to be: it does not count in U then.
+    const cuts: VersionVector[] = [this.majorityDurable]
     const known = this.peersDurable
     for (const { isOpen, relation, standing, vector } of this.peers.values()) {
       if (!isOpen || relation !== 'same') continue

@@ -1,6 +1,6 @@
 /**
- * Fixed seeds of the reference cell, and its mutants. What a failure prints replays it: `npm run sim -- --seed 8117`.
- * A longer run: `npm run sim -- --seed 1000 --runs 100000`.
+ * Fixed seeds of the reference cell, and its mutants. What a failure prints replays it: `npm run sim -- --cell reference
+ * --seed 8117`. The cell of real processes has a suite of its own, `production/production-cell.test.ts`.
  */
 import { describe, expect, test } from 'vitest'
 import { CHECKERS, type CheckedInvariant } from './check-history.js'

@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util'
 import { CELLS, type CellName, isCell, type NamedCell } from './cells.js'
 import type { RunResult } from './run-seed.js'
 
-const DEFAULT_CELL = 'reference'
+const DEFAULT_CELL = 'production'
 
 const USAGE = `npm run sim -- [--cell name] [--seed N] [--runs M] [--mutant name] [--trace lines]
 

@@ -41,11 +41,11 @@ import { SESSION_KEYS } from './session-keys.js'
 const TICK_MS = 50
 const PROBE_MS = 500
 const MOST_WAIT_MS = 1_000
-const PRUNE_EVERY_TICKS = 40
+const PRUNE_EVERY_TICKS = 20
 const PRINT_EVERY_TICKS = 60
 /** A linked peer that lags by more pins no log. */
 const PINNED_LAG_MS = 2_000
-const LOG_LENGTH = 40
+const LOG_LENGTH = 20
 const BATCHES_AT_LOG = 3
 const CUTS = 2
 /** How often a process runs with next to no room, so that credit runs out and what is held back is dropped. */
