@@ -39,6 +39,7 @@ import { type Mutant, mutateMember, mutateReplica } from './mutants.js'
 import { SESSION_KEYS } from './session-keys.js'
 
 const TICK_MS = 50
+const BOOT_MS = 300
 const PROBE_MS = 500
 const MOST_WAIT_MS = 1_000
 const PRUNE_EVERY_TICKS = 20
@@ -113,21 +114,26 @@ interface Writing {
 }
 
 export class ProductionReplica implements ReplicaProgram<Message> {
+  private readonly machine: Machine<Message, Stored>
   private readonly boot: () => Life
   private life: Life
 
   constructor(machine: Machine<Message, Stored>, setup: ReplicaSetup, images: Images, mutant: Mutant | undefined) {
     let tasks = 0
+    this.machine = machine
     this.boot = () => new Life(machine, setup, images, mutant, () => ++tasks)
     this.life = this.boot()
   }
 
-  /** An I/O error ends the process; another one begins. */
+  /** An I/O error ends the process; a while later another one begins. */
   step(input: Input<Message>): void {
-    this.life.step(input)
-    if (!this.life.isOver) return
-    this.life.hangUp()
-    this.life = this.boot()
+    if (!this.life.isOver) {
+      this.life.step(input)
+      if (!this.life.isOver) return
+      this.life.hangUp()
+      this.machine.setTimer('boot', BOOT_MS)
+    } else if (input.type === 'timer' && input.timer === 'boot') this.life = this.boot()
+    else if (input.type === 'accepted') this.machine.close(input.connection)
   }
 
   settled(): Extract<ServerEvent, { type: 'replica-settled' }> {
@@ -998,6 +1004,10 @@ class Life {
     this.checkPending(name, view)
   }
 
+  private stateVectorOf(name: string): Buffer {
+    return Buffer.from(this.replica.document(name)!.stateVector)
+  }
+
   private checkPending(document: string, { store }: Y.Doc): void {
     const structs = store.pendingStructs ? 1 : 0
     const deletes = store.pendingDs ? 1 : 0
@@ -1111,7 +1121,10 @@ class Life {
     }
     // What a client holds is one cut, over all documents.
     for (const name of this.log.documentNames) {
-      updates.set(name, Y.encodeStateAsUpdate(this.views.get(name)!, stateVectors.get(name)))
+      const known = stateVectors.get(name)
+      // Here nothing is deleted without something being written.
+      if (known && this.stateVectorOf(name).equals(known)) continue
+      updates.set(name, Y.encodeStateAsUpdate(this.views.get(name)!, known))
     }
     return { contents: { writes, registers }, updates, clock: this.member.durableVector, debt }
   }
