@@ -47,6 +47,9 @@ const PRINT_EVERY_TICKS = 60
 const LOG_LENGTH = 20
 const BATCHES_AT_LOG = 3
 const CUTS = 2
+/** How often the log cannot be read, and a state neither given nor joined. */
+const READ_FAILURE_CHANCE = 0.01
+const STATE_FAILURE_CHANCE = 0.1
 /** How often a process runs with next to no room, so that credit runs out and what is held back is dropped. */
 const TIGHT_CHANCE = 0.3
 const TIGHT_LIMITS = {
@@ -532,6 +535,7 @@ class Life {
       case 'read-chains': {
         const { peer, connection, dots } = effect
         this.readLog(
+          peer,
           () => this.log.readChains(dots),
           (chains) => ({ type: 'chains-read', peer, connection, chains }),
         )
@@ -540,6 +544,7 @@ class Life {
       case 'read-log': {
         const { peer, read, range } = effect
         this.readLog(
+          peer,
           () => this.log.readOps(range),
           (slice) => ({ type: 'log-read', peer, answer: { read, ...slice }, nowMs: this.machine.monotonicMs() }),
         )
@@ -610,14 +615,20 @@ class Life {
   }
 
   /** A reader sees the log as it is when it is asked, or later. */
-  private readLog<Value>(read: () => Value, input: (value: Value) => MemberInput): void {
-    const early = this.machine.entropy.chance(0.5) ? { value: read() } : undefined
-    this.later(0, 3, () => this.stepMember(input(early ? early.value : read())))
+  private readLog<Value>(peer: string, read: () => Value, input: (value: Value) => MemberInput): void {
+    const { entropy } = this.machine
+    const early = entropy.chance(0.5) ? { value: read() } : undefined
+    const hasFailed = entropy.chance(READ_FAILURE_CHANCE)
+    this.later(0, 3, () => {
+      // Where a read fails, the link is begun anew.
+      if (hasFailed) this.closePeer(peer)
+      else this.stepMember(input(early ? early.value : read()))
+    })
   }
 
   private openCut(peer: string, transfer: number): void {
     this.later(1, 5, () => {
-      if (this.cuts.size >= CUTS) {
+      if (this.cuts.size >= CUTS || this.machine.entropy.chance(STATE_FAILURE_CHANCE)) {
         this.stepMember({ type: 'cut-opened', peer, transfer, cut: undefined })
         return
       }
@@ -656,7 +667,8 @@ class Life {
       over()
       this.stepMember({ type: 'state-join-failed', nowMs: this.machine.monotonicMs() })
     }
-    if (!image || refusal !== undefined) {
+    const hasFailed = this.machine.entropy.chance(STATE_FAILURE_CHANCE)
+    if (!image || refusal !== undefined || hasFailed) {
       this.machine.note(() => `cannot join: ${refusal}`)
       failed()
       return
