@@ -13,7 +13,7 @@ const FIXED_SEEDS = [1, 2, 3, 4]
 const MOST_SEEDS = 100
 
 /** Together they meet everything. */
-const MEETING_SEEDS = [2, 4, 6]
+const MEETING_SEEDS = [4, 14, 95]
 
 /** Seeds that once broke an invariant, and by what. */
 const ONCE_BROKEN = {
