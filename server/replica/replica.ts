@@ -208,9 +208,12 @@ interface Checking<S extends Source> {
   readonly check: number
   readonly queue: { readonly source: S; readonly parts: readonly ReceivedPart[] }[]
   bytes: number
-  /** Known ranges of the first request whose content is being compared. */
-  readonly asked: readonly (readonly [number, number, number])[]
+  /** Known ranges of the first request whose content is being compared, or was found to agree before. */
+  readonly asked: Compared
 }
+
+/** Ranges of known structs by document. */
+type Compared = ReadonlyMap<string, readonly (readonly [number, number, number])[]>
 
 type Verdict =
   | {
@@ -238,6 +241,8 @@ export interface ReplicaOptions {
   /** Whether a document takes no structs that extend somebody else's client id. */
   readonly deniesRelay?: (document: string) => boolean
 }
+
+const NOTHING_COMPARED: Compared = new Map()
 
 /** Thresholds are doubled so often at most. */
 const BACKOFF_LIMIT = 16
@@ -424,7 +429,7 @@ export class Replica<S extends Source> {
       this.wait(waiting, source, parts, part, effects)
       return
     }
-    this.judge(source, parts, undefined, nowMs, effects)
+    this.judge(source, parts, NOTHING_COMPARED, nowMs, effects)
   }
 
   /** Queues a request behind the check that its lane waits for. */
@@ -450,11 +455,11 @@ export class Replica<S extends Source> {
     this.checkingBytes += bytes
   }
 
-  /** Decides about one request. `equal`: ranges of the first part whose content was already compared. */
+  /** Decides about one request. `equal`: ranges whose content was already compared. */
   private judge(
     source: S,
     parts: readonly ReceivedPart[],
-    equal: Checking<S>['asked'] | undefined,
+    equal: Compared,
     nowMs: number,
     effects: ReplicaEffect<S>[],
   ): void {
@@ -469,13 +474,13 @@ export class Replica<S extends Source> {
     let changed = false
     for (const part of parts) {
       const document = this.loaded(part.document)
-      const verdict = this.check(document, part, source, equal)
+      const verdict = this.check(document, part, source, equal.get(part.document))
       if (verdict.type === 'refused') {
         effects.push({ type: 'refuse', source, error: verdict.error })
         return
       }
       if (verdict.type === 'compare') {
-        this.compare(document, source, parts, part, verdict.overlaps, effects)
+        this.compare(document, source, parts, part, verdict.overlaps, equal, effects)
         return
       }
       leftover ||= verdict.leftover
@@ -513,7 +518,7 @@ export class Replica<S extends Source> {
     document: OpenDocument,
     part: ReceivedPart,
     source: S,
-    equal: Checking<S>['asked'] | undefined,
+    equal: readonly ClockRange[] | undefined,
   ): Verdict {
     let result: Checked
     try {
@@ -788,36 +793,33 @@ export class Replica<S extends Source> {
 
   // --- content checks -------------------------------------------------------------------------------------------
 
+  /**
+   * Has the content of one part compared. A request of several parts has one after the other compared, and its lane waits
+   * for all of them in all of its documents.
+   */
   private compare(
     document: OpenDocument,
     source: S,
     parts: readonly ReceivedPart[],
     part: ReceivedPart,
-    overlaps: Checking<S>['asked'],
+    overlaps: readonly ClockRange[],
+    equal: Compared,
     effects: ReplicaEffect<S>[],
   ): void {
-    if (parts.length > 1) {
-      // A transaction has its updates made for it; one that repeats known structs is a mistake of its author.
-      const error = new CausewayError('document/bad-update', {
-        document: document.name,
-        reason: 'repeats-known-structs',
-      })
-      effects.push({ type: 'refuse', source, error })
-      return
-    }
-    const bytes = part.update.length
+    const bytes = bytesOf(parts)
     if (this.checkingBytes > 0 && this.checkingBytes + bytes > this.limits.checkingBytes) {
       const error = new CausewayError('document/busy', { document: document.name })
       effects.push({ type: 'refuse', source, error })
       return
     }
-    let lanes = this.checking.get(document)
-    if (lanes === undefined) {
-      lanes = new Map()
-      this.checking.set(document, lanes)
-    }
     const check = ++this.lastCheck
-    lanes.set(source.lane, { check, queue: [{ source, parts }], bytes, asked: overlaps })
+    const asked = new Map(equal).set(document.name, overlaps)
+    const checking: Checking<S> = { check, queue: [{ source, parts }], bytes, asked }
+    for (const { document: name } of parts) {
+      const touched = this.loaded(name)
+      const lanes = this.checking.get(touched) ?? new Map<object, Checking<S>>()
+      this.checking.set(touched, lanes.set(source.lane, checking))
+    }
     this.checkingBytes += bytes
     // A copy: it may have changed when the worker gets it.
     const doubtfulFrom = new Map(document.ownership.doubtfulOf(source.userId))
@@ -838,13 +840,16 @@ export class Replica<S extends Source> {
   ): void {
     // A failed commit ended the check: the document may be gone since, and the lane may have a newer one.
     const document = this.documents.get(name)
-    const lanes = document && this.checking.get(document)
-    const waiting = lanes?.get(lane)
-    if (document === undefined || lanes === undefined || waiting?.check !== check) return
+    const waiting = document && this.checking.get(document)?.get(lane)
+    if (waiting?.check !== check) return
     const [head, ...behind] = waiting.queue
     assert(head, 'a lane under check has a first request')
-    lanes.delete(lane)
-    if (lanes.size === 0) this.checking.delete(document)
+    for (const part of head.parts) {
+      const touched = this.loaded(part.document)
+      const lanes = this.checking.get(touched)
+      lanes?.delete(lane)
+      if (lanes?.size === 0) this.checking.delete(touched)
+    }
     this.checkingBytes -= waiting.bytes
     if (verdict === 'agrees') this.judge(head.source, head.parts, waiting.asked, nowMs, effects)
     else {
@@ -854,7 +859,8 @@ export class Replica<S extends Source> {
           : withDocument(verdict, name)
       effects.push({ type: 'refuse', source: head.source, error })
     }
-    // What came behind it on the same lane, up to the next one that needs a check of its own.
+    // What came behind it on the same lane, up to the next one that needs a check of its own. Each touches a document of
+    // the first: where that is not decided yet, they wait again.
     for (const next of behind) this.receive(next.source, next.parts, nowMs, effects)
   }
 
@@ -935,12 +941,11 @@ export class Replica<S extends Source> {
       }
     }
     // What waits for a content check was compared with content that may be gone.
-    for (const lanes of this.checking.values()) {
-      for (const { queue } of lanes.values()) {
-        for (const { source } of queue) {
-          this.refusedLanes.add(source.lane)
-          effects.push({ type: 'refuse', source, error })
-        }
+    const waiting = new Set([...this.checking.values()].flatMap((lanes) => [...lanes.values()]))
+    for (const { queue } of waiting) {
+      for (const { source } of queue) {
+        this.refusedLanes.add(source.lane)
+        effects.push({ type: 'refuse', source, error })
       }
     }
     this.checking.clear()
@@ -1032,7 +1037,7 @@ function bytesOf(parts: readonly ReceivedPart[]): number {
   return parts.reduce((sum, { update }) => sum + update.length, 0)
 }
 
-function covers(compared: Checking<Source>['asked'] | undefined, overlaps: Checking<Source>['asked']): boolean {
+function covers(compared: readonly ClockRange[] | undefined, overlaps: readonly ClockRange[]): boolean {
   if (compared === undefined) return false
   return overlaps.every(([client, from, to]) =>
     compared.some(([otherClient, otherFrom, otherTo]) => otherClient === client && otherFrom <= from && to <= otherTo),
