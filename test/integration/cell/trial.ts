@@ -8,12 +8,12 @@ import { DATABASE_FILE } from '../../../server/storage/schema.js'
 import { Random } from '../../../shared/base/random.js'
 import type { OriginId } from '../../../shared/clock/dot.js'
 import { EMPTY_VECTOR, type VersionVector } from '../../../shared/clock/version-vector.js'
-import type { CellProcesses } from '../../support/cell-processes.js'
 import type { WriteId } from '../../simulator/history.js'
+import type { CellProcesses } from '../../support/cell-processes.js'
 import { call, type HttpOutcome, type HttpRequest } from './http-call.js'
 import { DOCUMENTS, Load } from './load.js'
-import { Recording } from './recording.js'
 import { contentsOf, TIMEOUT_MS } from './recorded-session.js'
+import { Recording } from './recording.js'
 import { ReplicaWatch } from './replica-watch.js'
 
 export const CELL_SECRET = 'a secret of thirty-two bytes or so'
@@ -87,11 +87,14 @@ export class Trial {
     const abort = new AbortController()
     under.add(abort)
     let isLate = false
-    const patienceMs = this.still.has(replica) ? STILL_PATIENCE_MS : TIMEOUT_MS + GRACE_MS
-    const timer = setTimeout(() => {
-      isLate = !this.still.has(replica)
-      abort.abort()
-    }, patienceMs)
+    const isStill = this.still.has(replica)
+    const timer = setTimeout(
+      () => {
+        isLate = !isStill
+        abort.abort()
+      },
+      isStill ? STILL_PATIENCE_MS : TIMEOUT_MS + GRACE_MS,
+    )
     const outcome = await call({ ...request, url: `${this.cell.replica(replica).http}${path}` }, abort.signal)
     clearTimeout(timer)
     under.delete(abort)
