@@ -10,6 +10,7 @@ try {
   await build({
     configFile: false,
     logLevel: 'silent',
+    ssr: { noExternal: true },
     build: {
       ssr: fileURLToPath(new URL('../test/simulator/sim-command.ts', import.meta.url)),
       outDir: folder,

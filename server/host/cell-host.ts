@@ -15,7 +15,8 @@ import type { Op } from '../../shared/protocol/op.js'
 import type { PeerMessage } from '../../shared/protocol/peer.js'
 import type { ReplicaView } from '../../shared/session/check.js'
 import type { CellStatus, Progress } from '../replica/cell.js'
-import { type CommittedOp, Member, type MemberEffect, type MemberInput } from '../replica/member.js'
+import { Member } from '../replica/member.js'
+import type { CommittedOp, MemberEffect, MemberInput } from '../replica/member-messages.js'
 import type { TalkMessage } from '../replica/peer-link.js'
 import type { Log, OpenedCut } from '../storage/log.js'
 import { chainAfter } from '../storage/op-row.js'
@@ -25,6 +26,8 @@ import type { DocumentCell } from './document-host.js'
 export interface PeerLinks {
   send(peer: string, message: PeerMessage): void
   close(peer: string, error: CausewayError): void
+  /** It is linked no more. */
+  remove(peer: string): void
 }
 
 /** Documents, as far as the cell moves them. */
@@ -207,6 +210,20 @@ export class CellHost implements DocumentCell {
     this.isDraining = true
   }
 
+  /** An operator accepts that what died is lost. Throws `cell/nothing-to-recover`, `cell/starting`. */
+  forceRecover(): void {
+    const refusal = this.member.refusalToForce
+    if (refusal) throw refusal
+    this.step({ type: 'force-recover', epoch: randomBytes(8).toString('hex'), nowMs: this.options.now() })
+  }
+
+  /** Takes a dead member out, here; to be done at every replica. Throws `cell/quorum-at-risk`, `request/not-found`. */
+  removeMember(name: string): void {
+    const refusal = this.member.refusalToRemove(name)
+    if (refusal) throw refusal
+    this.step({ type: 'remove-member', name, nowMs: this.options.now() })
+  }
+
   onChanged(listener: () => void): void {
     this.changeListeners.push(listener)
   }
@@ -373,6 +390,9 @@ export class CellHost implements DocumentCell {
         this.documents?.advanced()
         if (this.behind.size > 0) this.releaseBehind()
         for (const listener of this.changeListeners) listener()
+        break
+      case 'removed':
+        this.links?.remove(effect.peer)
         break
       case 'serving':
         if (effect.isServing) this.onServing?.()

@@ -63,6 +63,14 @@ export class CellService implements Cell, Freshness {
     return { ...status, alarms: [...status.alarms, ...this.moreAlarms()] }
   }
 
+  forceRecover(): void {
+    this.host.forceRecover()
+  }
+
+  removeMember(name: string): void {
+    this.host.removeMember(name)
+  }
+
   async reached(
     seen: VersionVector,
     concern: WriteConcern,

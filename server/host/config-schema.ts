@@ -109,7 +109,8 @@ const limits = z.strictObject({
     'New documents of one space per hour, and at once.',
     z._default(count(1, 1_000_000_000), 200_000),
   ),
-  updateBytes: about('Size of one update, and so of one message.', z._default(count(1024, 256 * MIB), 16 * MIB)),
+  // An op holds no more.
+  updateBytes: about('Size of one update, and so of one message.', z._default(count(1024, 32 * MIB), 16 * MIB)),
   documentBytes: about('Size of one document.', z._default(count(1024, 1024 * MIB), 64 * MIB)),
   requestBytes: about('Size of a JSON request body.', z._default(count(1024, 256 * MIB), 8 * MIB)),
   requestsPerSecond: about(

@@ -8,7 +8,7 @@ import { checkUpdate } from '../../shared/update/check.js'
 import { KnownState } from '../../shared/update/known-state.js'
 import { STORED_UPDATE_LIMITS } from '../../shared/update/limits.js'
 import { parseUpdate } from '../../shared/update/parse.js'
-import type { LoadedDocument, OpenDocument } from '../replica/open-document.js'
+import type { DeliveredUpdate, LoadedDocument, OpenDocument } from '../replica/open-document.js'
 import type { Opening, StoredDocument, StoredOwner } from '../storage/stored-document.js'
 import type { HostSubscription } from './subscription.js'
 
@@ -187,16 +187,18 @@ async function readStored(
   let overlaps = false
   const { name, generation, snapshot, clock } = stored
   const known = snapshot ? KnownState.decode(snapshot.known) : new KnownState()
-  for (const [index, { position, update }] of stored.tail.entries()) {
+  const tail: DeliveredUpdate[] = []
+  for (const [index, { position, dot, update }] of stored.tail.entries()) {
     if ((index + 1) % PARSE_SLICE === 0) await new Promise((resolve) => setImmediate(resolve))
     const checked = checkUpdate(parseUpdate(update, STORED_UPDATE_LIMITS), known, 'update', STORED_UPDATE_LIMITS)
     // What deletes may say nothing new here: a compaction knows that what lies in a deleted type is deleted with it.
     if (checked.type === 'gap') throw new CausewayError('document/unavailable', { document: name, position })
     overlaps ||= checked.overlaps.length > 0
     known.add(checked)
+    // An update that was accepted at two replicas stands twice in the log: open documents hold only what each adds.
+    if (checked.type === 'new') tail.push({ position, dot, update: checked.update })
   }
   assert(snapshot !== undefined || stored.tail.length > 0, 'a stored document holds something')
-  const tail = stored.tail.map(({ position, dot, update }) => ({ position, dot, update }))
   const { position } = stored
   return { loaded: { name, generation, known, snapshot: snapshot?.update, tail, position, clock, owned }, overlaps }
 }

@@ -66,7 +66,7 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
   const workers = new DocumentWorkers({ threads: config.workers })
   let state: 'serving' | 'draining' = 'serving'
   const { names, others } = configuredMembers(config)
-  const members = new Map([...names].map((name) => [name, others.get(name) ?? '']))
+  const members = new Map([...names].map((name) => [name, others.get(name) ?? config.peers?.[name] ?? '']))
 
   const cellHost = new CellHost({
     name: config.name,
@@ -134,6 +134,7 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
     documents,
     authenticate,
     freshness: cell,
+    talk,
     limits: {
       connections: config.limits.connections,
       documentsPerConnection: config.limits.documentsPerConnection,
@@ -206,11 +207,13 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
     throw error
   }
   const { port } = server.address() as AddressInfo
+  // What the cell has stored wins over what is configured.
+  const memberAddresses = (): ReadonlyMap<string, string> => cellHost.member.peerAddresses
   const network = new PeerNetwork({
     self: { name: config.name, incarnation: incarnationOf(origin) },
     cellName: config.cell,
     secret: config.cellSecret,
-    peers: others,
+    peers: memberAddresses(),
     onConnected: (peer) => cellHost.connected(peer),
     onMessage: (peer, message) => cellHost.received(peer, message),
     onDisconnected: (peer) => cellHost.disconnected(peer),
@@ -218,7 +221,11 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
     metrics: metrics.peers,
   })
   peers = network
-  cellHost.start(documents, network)
+  cellHost.start(documents, {
+    send: (peer, message) => network.send(peer, message),
+    close: (peer, error) => network.close(peer, error),
+    remove: () => network.setPeers(memberAddresses()),
+  })
   // After whoever started it has said that it is ready: programs read that line first.
   setImmediate(() => {
     if (open) log.info('access/open')

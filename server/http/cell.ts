@@ -5,7 +5,15 @@ import type { Cell, CellStatus } from '../replica/cell.js'
 import type { ConvergenceReport } from '../replica/convergence.js'
 import { sendJson } from './answer.js'
 import { type Endpoint, endpoint } from './endpoint.js'
-import { CONVERGENCE_USUAL, cellAnswer, convergenceAnswer, convergenceQuery, noQuery } from './schemas.js'
+import {
+  acceptedAnswer,
+  CONVERGENCE_USUAL,
+  cellAnswer,
+  convergenceAnswer,
+  convergenceQuery,
+  forceRecoverBody,
+  noQuery,
+} from './schemas.js'
 
 /** Compares documents across members; `all`: reports those that are equal too. */
 export type CheckConvergence = (options: {
@@ -26,6 +34,35 @@ export function cellEndpoints(cell: Cell, convergence: CheckConvergence): readon
       answers: { 200: { describes: 'The cell.', content: { 'application/json': cellAnswer } } },
       async handle({ response }) {
         sendJson(response, 200, describeCell(cell.status()))
+      },
+    }),
+    endpoint({
+      method: 'post',
+      path: '/v1/cell/force-recover',
+      summary:
+        'Accepts that what died is lost, where a majority of the members lacks what it once had. For people, after thought.',
+      rightOverAll: 'admin',
+      query: noQuery,
+      body: forceRecoverBody,
+      answers: { 202: { describes: 'The replica goes on.', content: { 'application/json': acceptedAnswer } } },
+      async handle({ response }) {
+        cell.forceRecover()
+        sendJson(response, 202, { accepted: true })
+      },
+    }),
+    endpoint({
+      method: 'delete',
+      path: '/v1/cell/members/:member',
+      summary: 'Takes a dead member out, at this replica: to be asked of every replica that stays.',
+      rightOverAll: 'admin',
+      query: noQuery,
+      body: 'none',
+      answers: {
+        202: { describes: 'It is no member here any more.', content: { 'application/json': acceptedAnswer } },
+      },
+      async handle({ request, response }) {
+        cell.removeMember(String(request.params['member']))
+        sendJson(response, 202, { accepted: true })
       },
     }),
     endpoint({

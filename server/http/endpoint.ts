@@ -40,7 +40,7 @@ export interface AnswerShape {
 }
 
 interface EndpointOf<Query extends z.ZodObject, Body extends BodyKind> {
-  readonly method: 'get' | 'post' | 'patch'
+  readonly method: 'get' | 'post' | 'patch' | 'delete'
   /** With `:name` where a document is named. */
   readonly path: string
   readonly summary: string

@@ -241,7 +241,7 @@ export const cellAnswer = z.object({
       role: z
         .enum(['leader', 'follower', 'learner'])
         .describe('In coordination. This version has none: every member is a follower.'),
-      state: z.enum(['active', 'recovering', 'retiring', 'empty']),
+      state: z.enum(['active', 'recovering', 'retiring']),
       reachable: z.boolean(),
       vector: vector.describe('What it shows: what it has on disk.'),
       durable: vector.describe('What it was last heard to have on disk.'),
@@ -293,6 +293,11 @@ export const errorAnswer = z.object({
   }),
   degraded,
 })
+
+export const forceRecoverBody = z.strictObject({
+  acceptLoss: z.literal(true).describe('That somebody has read what is lost by it.'),
+})
+export const acceptedAnswer = z.object({ accepted: z.literal(true) })
 
 export const healthAnswer = z.object({ ok: z.literal(true) })
 export const readinessAnswer = z.object({ ready: z.boolean(), quorum: z.boolean(), state: z.string() })

@@ -93,6 +93,12 @@ export class Birth {
     return effects
   }
 
+  /** The cell goes on in another epoch; it is on disk already. */
+  moveTo(identity: CellIdentity): void {
+    this.own = { identity, isBorn: true }
+    this.met.clear()
+  }
+
   /** What a start has to do: a cell of one member needs nobody. */
   start(): BirthEffect[] {
     return this.others.length === 0 ? this.beginAlone() : []

@@ -45,7 +45,7 @@ export interface MemberStatus {
   readonly name: string
   /** Where peers reach it; absent where only the member itself knows. */
   readonly url?: string
-  readonly state: 'active' | 'recovering' | 'retiring' | 'empty'
+  readonly state: 'active' | 'recovering' | 'retiring'
   readonly reachable: boolean
   /** What it was last heard to have on disk. */
   readonly durable: VersionVector
@@ -88,6 +88,10 @@ export interface Cell {
   /** Whether a majority of them is reachable and whole, this one included. */
   readonly hasQuorum: boolean
   status(): CellStatus
+  /** An operator accepts that what died is lost. Throws `cell/nothing-to-recover`, `cell/starting`. */
+  forceRecover(): void
+  /** Takes a dead member out, at this replica alone. Throws `cell/quorum-at-risk`, `request/not-found`. */
+  removeMember(name: string): void
   /**
    * Resolves when `seen`, which is durable here, has reached the concern, or when `timeoutMs` have passed: with how far
    * it has come then. Rejects only with the reason of `signal`, once that is aborted.

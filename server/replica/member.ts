@@ -13,143 +13,35 @@ import {
   type CausalEffect,
   type CausalLimits,
   type ChainFunction,
-  type DeliveredOp,
   type Head,
 } from '../../shared/causal/delivery.js'
 import { heldByCount, MajorityCut, majorityOf, type WriteConcern } from '../../shared/causal/majority-cut.js'
 import type { CellIdentity } from '../../shared/clock/cell.js'
-import { type Dot, formatDot, makeOrigin, type OriginId } from '../../shared/clock/dot.js'
+import { type Dot, dotKey, formatDot, makeOrigin, type OriginId } from '../../shared/clock/dot.js'
 import type { Lineages } from '../../shared/clock/lineages.js'
 import { EMPTY_VECTOR, sameVector, type VersionVector } from '../../shared/clock/version-vector.js'
-import type { CausewayError } from '../../shared/errors/error.js'
+import { CausewayError } from '../../shared/errors/error.js'
 import type { Op } from '../../shared/protocol/op.js'
-import type { LoggedOp, LogRange } from '../../shared/protocol/op-log.js'
-import type { Claim, Hello, PeerMessage, Standing } from '../../shared/protocol/peer.js'
-import type { StoredCell, StoredHeads } from '../../shared/protocol/stored-cell.js'
+import type { LoggedOp } from '../../shared/protocol/op-log.js'
+import type { Claim, Hello, Standing } from '../../shared/protocol/peer.js'
+import type { CellChange, StoredCell, StoredHeads } from '../../shared/protocol/stored-cell.js'
 import type { ReplicaView } from '../../shared/session/check.js'
 import { Birth, type BirthEffect, ignoredNames } from './birth.js'
 import { CatchUp, type CatchUpEffect, type CatchUpLimits } from './catch-up.js'
 import type { CellStatus, HeldBack, MemberStatus, Progress } from './cell.js'
 import { LagTracker } from './lag.js'
-import type { LogAnswer } from './op-stream.js'
+import type { CommittedOp, MemberEffect, MemberInput } from './member-messages.js'
 import {
-  type Answered,
-  type Asked,
   type LinkEffect,
   type LinkInput,
   type LinkLimits,
   type OwnFacts,
   PeerLink,
   type Relation,
-  type TalkMessage,
-  type Told,
 } from './peer-link.js'
 import { Recovery, type RecoveryEffect, type RecoveryState } from './recovery.js'
 import type { Receipt } from './state-transfer.js'
 import { isLost, type MemberReport } from './surplus.js'
-
-/** An op that became durable here: a peer's with the chain value that was verified, or an own one. */
-export type CommittedOp = { readonly op: Op } & Partial<Pick<DeliveredOp, 'from' | 'chain'>>
-
-export type MemberInput =
-  | { readonly type: 'start'; readonly nowMs: number }
-  /** A connection with this peer is up, and both have proved who they are. */
-  | { readonly type: 'connected'; readonly peer: string; readonly nowMs: number }
-  | { readonly type: 'received'; readonly peer: string; readonly message: PeerMessage; readonly nowMs: number }
-  | { readonly type: 'disconnected'; readonly peer: string; readonly nowMs: number }
-  /** In the order of the log, without gaps; the last one is at `position`. */
-  | {
-      readonly type: 'committed'
-      readonly ops: readonly CommittedOp[]
-      readonly position: number
-      readonly nowMs: number
-    }
-  /** Nothing handed over and not committed will be. */
-  | { readonly type: 'commit-failed' }
-  | { readonly type: 'writable-again'; readonly nowMs: number }
-  /** The log begins here now. */
-  | { readonly type: 'pruned'; readonly floor: VersionVector; readonly nowMs: number }
-  | {
-      readonly type: 'chains-read'
-      readonly peer: string
-      readonly connection: number
-      readonly chains: readonly (Uint8Array | undefined)[]
-    }
-  | { readonly type: 'log-read'; readonly peer: string; readonly answer: LogAnswer; readonly nowMs: number }
-  | {
-      readonly type: 'cut-opened'
-      readonly peer: string
-      readonly transfer: number
-      readonly cut: VersionVector | undefined
-    }
-  | {
-      readonly type: 'chunk-read'
-      readonly peer: string
-      readonly transfer: number
-      readonly index: number
-      readonly bytes: Uint8Array
-      readonly isLast: boolean
-    }
-  | {
-      readonly type: 'chunk-stored'
-      readonly peer: string
-      readonly index: number
-      readonly receipt: Receipt
-      readonly nowMs: number
-    }
-  | { readonly type: 'state-joined'; readonly heads: StoredHeads; readonly position: number; readonly nowMs: number }
-  | { readonly type: 'state-join-failed'; readonly nowMs: number }
-  /** Answers `store-cell`. */
-  | { readonly type: 'cell-stored'; readonly save: number; readonly nowMs: number }
-  /** Somebody here waits for others to have something on disk, or nobody does any more. */
-  | { readonly type: 'urgency-changed'; readonly isUrgent: boolean }
-  /** Ask all linked peers for what they have on disk now; answered by `vector-told`. */
-  | { readonly type: 'probe'; readonly probe: number }
-  | {
-      readonly type: 'talk'
-      readonly peer: string
-      readonly message: TalkMessage
-    }
-  | { readonly type: 'tick'; readonly nowMs: number }
-
-export type MemberEffect =
-  | { readonly type: 'send'; readonly peer: string; readonly message: PeerMessage }
-  /** End the connection; it is tried again. `error` where somebody should be told. */
-  | { readonly type: 'close'; readonly peer: string; readonly error?: CausewayError }
-  /** The peer refuses us and says why. */
-  | { readonly type: 'refused'; readonly peer: string; readonly code: string; readonly details: string }
-  | { readonly type: 'linked' | 'unlinked'; readonly peer: string }
-  | { readonly type: 'talked'; readonly peer: string; readonly talk: Told | Asked | Answered }
-  /** Hand these to the replica and the log, in this order. */
-  | { readonly type: 'deliver'; readonly ops: readonly DeliveredOp[] }
-  | { readonly type: 'read-chains'; readonly peer: string; readonly connection: number; readonly dots: readonly Dot[] }
-  | { readonly type: 'read-log'; readonly peer: string; readonly read: number; readonly range: LogRange }
-  | { readonly type: 'open-cut'; readonly peer: string; readonly transfer: number }
-  | { readonly type: 'read-chunk'; readonly peer: string; readonly transfer: number; readonly index: number }
-  | { readonly type: 'close-cut'; readonly peer: string; readonly transfer: number }
-  | { readonly type: 'begin-state' | 'discard-state' }
-  | {
-      readonly type: 'store-chunk'
-      readonly peer: string
-      readonly index: number
-      readonly bytes: Uint8Array
-      readonly receipt: Receipt
-    }
-  /** When nothing is under way to the log: join what was set aside. Answered by `state-joined` or `state-join-failed`. */
-  | { readonly type: 'join-state'; readonly cut: VersionVector }
-  | { readonly type: 'store-cell'; readonly save: number; readonly change: Partial<StoredCell> }
-  /** What is durable here, under U, or at some member has grown, or who may serve has changed. */
-  | { readonly type: 'advanced' }
-  /** May serve, and accept, from now on, or not any more. */
-  | { readonly type: 'serving'; readonly isServing: boolean }
-  | { readonly type: 'alarm'; readonly alarm: string; readonly details: string }
-  | {
-      readonly type: 'vector-told'
-      readonly peer: string
-      readonly probe: number
-      readonly vector: VersionVector
-      readonly standing: Standing
-    }
 
 export interface MemberLimits {
   readonly causal?: Partial<CausalLimits>
@@ -216,6 +108,8 @@ export class Member {
   private floor: VersionVector
   private position: number
   private life: number
+  private configEpoch: number
+  private members: NonNullable<StoredCell['members']>
   private readonly reoriginated: Map<string, Dot>
   /** Remote ops handed over, and those of them that were committed or dropped. */
   private handedOver = 0
@@ -239,6 +133,8 @@ export class Member {
   private readonly questions = new Map<string, number>()
   private lastProbe = 0
   private wantsProbe = false
+  /** Another epoch of the cell is on its way to the disk. */
+  private isEntering = false
   private readonly alarmed = new Map<string, { readonly details: string; readonly sinceMs: number }>()
 
   /** Throws `config/invalid` where the configuration names members that the cell never had. */
@@ -255,8 +151,10 @@ export class Member {
     this.floor = heads.floor
     this.position = options.position
     this.life = stored.life
+    this.configEpoch = stored.configEpoch
     this.reoriginated = new Map(heads.reoriginated)
     const present = presentMembers(options)
+    this.members = { present, removed: stored.members?.removed ?? new Set() }
     this.birth = new Birth({ self, listed: new Set(present.keys()), drawn: options.drawn, stored: stored.birth })
     this.causal = new CausalDelivery({
       own: this.origin,
@@ -272,9 +170,9 @@ export class Member {
     for (const name of present.keys()) if (name !== self) this.addPeer(name)
   }
 
-  /** Names of the other members. */
-  get peerNames(): readonly string[] {
-    return [...this.peers.keys()]
+  /** The other members, with the addresses at which this replica reaches them. */
+  get peerAddresses(): ReadonlyMap<string, string> {
+    return new Map([...this.members.present].filter(([name]) => name !== this.self))
   }
 
   /** Members that count in majorities. */
@@ -302,6 +200,14 @@ export class Member {
     return this.recovery?.mayServe === true && this.joining === undefined
   }
 
+  /**
+   * Whether what this member has on disk counts in `fresh` reads: as with the vectors that others tell, only `active` ones
+   * do. One that has just started may serve and not yet know what it lacks.
+   */
+  get countsInQuorums(): boolean {
+    return this.isServing && this.recovery?.standing === 'active'
+  }
+
   get state(): RecoveryState | 'starting' {
     return this.recovery?.state ?? 'starting'
   }
@@ -310,7 +216,7 @@ export class Member {
   get hasQuorum(): boolean {
     let whole = this.recovery?.mayServe ? 1 : 0
     for (const { isOpen, relation, standing } of this.peers.values()) {
-      if (isOpen && relation === 'same' && standing === 'active') whole++
+      if (isOpen && relation === 'same' && (standing === 'active' || standing === 'unconfirmed')) whole++
     }
     return whole >= majorityOf(this.size)
   }
@@ -321,7 +227,7 @@ export class Member {
     assert(identity, 'a view of no cell')
     return {
       ...identity,
-      configEpoch: this.options.stored.configEpoch,
+      configEpoch: this.configEpoch,
       lineages,
       durable,
       majorityDurable,
@@ -372,16 +278,23 @@ export class Member {
   }
 
   /**
-   * No op above this may leave the log: what is under U and what every linked peer has, except of one that lags by more
-   * than the log is meant to keep: it takes the whole state.
+   * No op above this may go from the log: what a majority holds that is known to lack nothing. Members that have only just
+   * started, or lost something, may be short of what they acknowledged before; were logs cut by them, those who still
+   * have that could find no log, and no state, that goes together with theirs. Nor anything that a linked peer lacks,
+   * unless it lags by more than `maxLagMs`: then it takes the whole state.
    */
   pruneCeiling(maxLagMs: number): VersionVector {
-    const cuts = [this.majorityDurable]
+    if (this.isAlone) return this.majorityDurable
+    const whole: VersionVector[] = this.countsInQuorums ? [this.durable] : []
+    // One that says it is whole may be seen not to be: it does not count in U then.
+    const cuts: VersionVector[] = [this.majorityDurable]
     const known = this.peersDurable
-    for (const { isOpen, relation, vector } of this.peers.values()) {
-      const isLinked = isOpen && relation === 'same'
-      if (isLinked && this.lag.of(vector, known, this.nowMs).ms <= maxLagMs) cuts.push(vector)
+    for (const { isOpen, relation, standing, vector } of this.peers.values()) {
+      if (!isOpen || relation !== 'same') continue
+      if (standing === 'active') whole.push(vector)
+      if (this.lag.of(vector, known, this.nowMs).ms <= maxLagMs) cuts.push(vector)
     }
+    cuts.push(heldByCount(whole, majorityOf(this.size), this.lineages))
     return heldByCount(cuts, cuts.length, this.lineages)
   }
 
@@ -402,14 +315,14 @@ export class Member {
       const { ops, ms } = this.lag.of(vector, known, this.nowMs)
       const reachable = isOpen && relation === 'same'
       const url = urls.get(name)
-      return { name, ...(url && { url }), state: standing, reachable, durable: vector, lagOps: ops, lagMs: ms }
+      return { name, ...(url && { url }), state: stateOf(standing), reachable, durable: vector, lagOps: ops, lagMs: ms }
     })
     const own = this.lag.of(this.durable, known, this.nowMs)
     const ownUrl = urls.get(this.self)
     members.push({
       name: this.self,
       ...(ownUrl && { url: ownUrl }),
-      state: this.recovery?.standing ?? 'empty',
+      state: stateOf(this.recovery?.standing ?? 'empty'),
       reachable: true,
       durable: this.durable,
       lagOps: own.ops,
@@ -420,7 +333,7 @@ export class Member {
       name: this.options.cellName,
       ...(identity && { id: identity.cell }),
       epoch: identity?.epoch.ordinal ?? 0,
-      configEpoch: this.options.stored.configEpoch,
+      configEpoch: this.configEpoch,
       self: this.self,
       state: this.state,
       members,
@@ -456,7 +369,7 @@ export class Member {
         peer.isConnected = true
         peer.connection++
         const { position, nowMs } = this
-        this.link(input.peer, { type: 'connected', facts: this.facts(), position, nowMs }, effects)
+        this.link(input.peer, { type: 'connected', facts: this.factsFor(input.peer), position, nowMs }, effects)
         break
       }
       case 'received':
@@ -529,6 +442,12 @@ export class Member {
       case 'talk':
         this.link(input.peer, input.message, effects)
         break
+      case 'force-recover':
+        this.forceRecover(input.epoch, effects)
+        break
+      case 'remove-member':
+        this.removeMember(input.name, effects)
+        break
       case 'tick':
         this.tick(effects)
         break
@@ -544,10 +463,9 @@ export class Member {
     this.perform(this.catchUp.step({ type: 'members-changed', names: new Set(this.peers.keys()) }), effects)
     this.advanceCatchUp(effects)
     if (stored.birth?.isBorn) {
-      const present = presentMembers(this.options)
-      const isGrowing = present.size > (stored.members?.present.size ?? present.size)
+      const { members } = this
+      const isGrowing = members.present.size > (stored.members?.present.size ?? members.present.size)
       if (isGrowing) {
-        const members = { present, removed: stored.members?.removed ?? new Set<string>() }
         this.save({ members }, effects, (then) => this.begin(this.diskFound(), then))
       } else this.begin(stored.isRecovering ? 'empty' : this.diskFound(), effects)
     } else this.performBirth(isNewCell ? this.birth.beginAlone() : this.birth.start(), effects)
@@ -561,8 +479,7 @@ export class Member {
     for (const effect of births) {
       switch (effect.type) {
         case 'store': {
-          const present = presentMembers(this.options)
-          const members = { present, removed: this.options.stored.members?.removed ?? new Set<string>() }
+          const { members } = this
           this.save({ birth: effect.birth, members }, effects, (then) =>
             this.performBirth(this.birth.step({ type: 'stored' }), then),
           )
@@ -576,7 +493,7 @@ export class Member {
         case 'born':
           if (effect.how === 'joined') {
             this.save({ isRecovering: true }, effects, (then) => this.begin('empty', then))
-          } else this.begin(this.diskFound(), effects)
+          } else this.begin(this.diskFound(), effects, true)
           // Those that were greeted before knew of no cell here.
           for (const [name, peer] of this.peers) if (peer.isConnected) this.reconnect(name, effects)
           break
@@ -591,11 +508,11 @@ export class Member {
   }
 
   /** This member belongs to a cell from now on. */
-  private begin(disk: 'whole' | 'rolled-back' | 'empty', effects: MemberEffect[]): void {
+  private begin(disk: 'whole' | 'rolled-back' | 'empty', effects: MemberEffect[], isNewborn = false): void {
     const { self, lineages, durable, life } = this
     const active = new Set([self, ...this.peers.keys()])
     const { claims } = this.options.stored
-    this.recovery = new Recovery({ self, active, lineages, durable, disk, life, claims })
+    this.recovery = new Recovery({ self, active, lineages, durable, disk, life, claims, isNewborn })
     this.performRecovery(this.recovery.start(), effects)
   }
 
@@ -627,8 +544,10 @@ export class Member {
     })
   }
 
-  private facts(): OwnFacts {
-    const { identity, durable, life, self, options, recovery } = this
+  private factsFor(peer: string): OwnFacts {
+    const { identity, life, self, options, recovery } = this
+    const claims = recovery?.remembered ?? options.stored.claims
+    const durable = this.lineages.spellOut(this.durable, claims.get(peer)?.vector ?? EMPTY_VECTOR)
     const heads = []
     for (const origin of durable.keys()) {
       const head = this.heads.get(origin)
@@ -636,14 +555,14 @@ export class Member {
     }
     return {
       ...(identity && { identity }),
-      configEpoch: options.stored.configEpoch,
+      configEpoch: this.configEpoch,
       name: self,
       incarnation: options.incarnation,
       standing: recovery?.standing ?? 'empty',
       life,
       durable,
       heads,
-      claims: recovery?.remembered ?? options.stored.claims,
+      claims,
     }
   }
 
@@ -734,7 +653,7 @@ export class Member {
     const isBorn = hello.standing !== 'empty'
     const { identity } = hello
     this.performBirth(this.birth.step({ type: 'met', peer: name, identity, isBorn, knowsUs }), effects)
-    if (relation === 'newer') this.alarm('cell-went-on', `${name} is in epoch ${identity?.epoch.ordinal}`, effects)
+    if (relation === 'newer' && identity && isBorn && this.birth.isBorn) this.follow(identity, effects)
     // Closed again by what was just decided.
     if (!peer.isOpen || relation !== 'same') return
     const { durable, standing, life, claims } = hello
@@ -859,7 +778,7 @@ export class Member {
   }
 
   private noteReoriginated({ dot, was }: Extract<Op, { kind: 're-originated' }>): void {
-    this.reoriginated.set(keyOf(was), dot)
+    this.reoriginated.set(dotKey(was), dot)
     if (this.reoriginated.size > REORIGINATED_KEPT) {
       this.reoriginated.delete(this.reoriginated.keys().next().value!)
     }
@@ -994,7 +913,7 @@ export class Member {
     }
   }
 
-  private save(change: Partial<StoredCell>, effects: MemberEffect[], then: (effects: MemberEffect[]) => void): void {
+  private save(change: CellChange, effects: MemberEffect[], then: (effects: MemberEffect[]) => void): void {
     const save = ++this.lastSave
     this.saves.set(save, then)
     effects.push({ type: 'store-cell', save, change })
@@ -1004,6 +923,92 @@ export class Member {
     if (this.alarmed.get(alarm)?.details === details || this.alarmed.size >= ALARMS) return
     this.alarmed.set(alarm, { details, sinceMs: this.nowMs })
     effects.push({ type: 'alarm', alarm, details })
+  }
+
+  // --- by command -----------------------------------------------------------------------------------------------
+
+  /** Why loss cannot be accepted here now; undefined where it can. */
+  get refusalToForce(): CausewayError | undefined {
+    if (!this.recovery) return new CausewayError('cell/starting')
+    const { state } = this.recovery
+    if (state === 'ready') return new CausewayError('cell/nothing-to-recover')
+    return undefined
+  }
+
+  /**
+   * Goes on with what is here. Where no whole member is linked, the cell begins a new epoch with this one: tokens are
+   * reset, clients offer again what they have, and whoever comes back from an older epoch follows.
+   */
+  private forceRecover(epoch: string, effects: MemberEffect[]): void {
+    const { identity } = this
+    if (this.refusalToForce || !identity) return
+    if (this.hasWholePeer) {
+      this.save({ forgetsClaims: true }, effects, (then) =>
+        this.performRecovery(this.recovery!.step({ type: 'forced' }), then),
+      )
+      return
+    }
+    const next: CellIdentity = { cell: identity.cell, epoch: { ordinal: identity.epoch.ordinal + 1, id: epoch } }
+    this.enter(next, 'forced', effects)
+  }
+
+  private get hasWholePeer(): boolean {
+    return [...this.peers.values()].some(({ isOpen, relation, standing }) => {
+      return isOpen && relation === 'same' && (standing === 'active' || standing === 'unconfirmed')
+    })
+  }
+
+  /** The cell went on in a newer epoch: its state is joined as any other, and what only this member has is told to it. */
+  private follow(identity: CellIdentity, effects: MemberEffect[]): void {
+    this.alarm('cell-went-on', `epoch ${identity.epoch.ordinal}`, effects)
+    this.enter(identity, 'epoch-changed', effects)
+  }
+
+  private enter(identity: CellIdentity, how: 'forced' | 'epoch-changed', effects: MemberEffect[]): void {
+    if (this.isEntering) return
+    this.isEntering = true
+    this.unsavedClaims.clear()
+    this.save({ birth: { identity, isBorn: true }, forgetsClaims: true }, effects, (then) => {
+      this.isEntering = false
+      this.birth.moveTo(identity)
+      this.performRecovery(this.recovery!.step({ type: how }), then)
+      for (const [name, peer] of this.peers) if (peer.isConnected) this.reconnect(name, then)
+    })
+  }
+
+  /** Why a member cannot be taken out now; undefined where it can. */
+  refusalToRemove(name: string): CausewayError | undefined {
+    if (!this.recovery) return new CausewayError('cell/starting')
+    if (name === this.self || !this.peers.has(name)) return new CausewayError('request/not-found', { member: name })
+    const rest = [...this.peers].filter(([other]) => other !== name)
+    const vectors = rest.flatMap(([, { isOpen, relation, standing, vector }]) => {
+      return isOpen && relation === 'same' && standing !== 'recovering' && standing !== 'empty' ? [vector] : []
+    })
+    if (this.recovery.mayServe) vectors.push(this.durable)
+    const needed = majorityOf(rest.length + 1)
+    // What was told to be on a majority has to be on a majority of those who stay.
+    const isKept = this.lineages.dominates(heldByCount(vectors, needed, this.lineages), this.majorityDurable)
+    if (vectors.length >= needed && isKept) return undefined
+    return new CausewayError('cell/quorum-at-risk', { member: name, whole: vectors.length, needed })
+  }
+
+  private removeMember(name: string, effects: MemberEffect[]): void {
+    if (this.refusalToRemove(name)) return
+    const present = new Map(this.members.present)
+    present.delete(name)
+    this.members = { present, removed: new Set([...this.members.removed, name]) }
+    this.configEpoch++
+    const { members, configEpoch } = this
+    this.save({ members, configEpoch }, effects, (then) => {
+      this.disconnect(name, then)
+      this.peers.delete(name)
+      const active = new Set(present.keys())
+      then.push({ type: 'removed', peer: name })
+      this.perform(this.catchUp.step({ type: 'members-changed', names: new Set(this.peers.keys()) }), then)
+      this.performRecovery(this.recovery!.step({ type: 'members-changed', active }), then)
+      this.cut.setActive(active)
+      this.hasHeard = true
+    })
   }
 
   // --- time -----------------------------------------------------------------------------------------------------
@@ -1064,13 +1069,13 @@ export class Member {
   }
 
   private isReoriginated(dot: Dot): boolean {
-    const now = this.reoriginated.get(keyOf(dot))
+    const now = this.reoriginated.get(dotKey(dot))
     return now !== undefined && this.lineages.includes(this.durable, now)
   }
 
   /** Only what members told after the question came up may say that nobody holds an op. */
   private isLost(dot: Dot): boolean {
-    const key = keyOf(dot)
+    const key = dotKey(dot)
     const asked = this.questions.get(key)
     if (asked === undefined) {
       if (this.questions.size >= QUESTIONS) this.questions.clear()
@@ -1091,8 +1096,10 @@ export class Member {
 /** Re-originated ops of which the first dot is remembered here. */
 const REORIGINATED_KEPT = 100_000
 
-function keyOf({ origin, seq }: Dot): string {
-  return `${origin}:${seq}`
+/** For people. */
+function stateOf(standing: Standing): MemberStatus['state'] {
+  if (standing === 'unconfirmed') return 'active'
+  return standing === 'empty' ? 'recovering' : standing
 }
 
 function isOf(name: string): (origin: OriginId) => boolean {

@@ -282,6 +282,37 @@ describe('one link', () => {
     expect(link.isOpen).toBe(true)
   })
 
+  test('what a vector leaves out is told to a peer that has not seen why', () => {
+    const lineages = new Lineages()
+    lineages.learnOpening(dotOf('c2:8'), dotOf('c1:7'))
+    const link = new PeerLink({ peer: 'b', ownName: 'a', lineages })
+    link.step(connected({ durable: vectorOf('a1:2 c2:9'), heads: [] }))
+    link.step(received(helloOf({ durable: vectorOf('a1:2 c1:3'), heads: [] })))
+    const told = link.step(received({ type: 'ready' })).flatMap((effect) => {
+      return effect.type === 'send' && effect.message.type === 'durable' ? [showVector(effect.message.vector)] : []
+    })
+    expect(told).toEqual(['a1:2 c1:7 c2:9'])
+    const [pull] = link.step({ type: 'pull', pull: 1, beyond: vectorOf('a1:2 c2:9') })
+    expect(pull?.type === 'send' && pull.message.type === 'pull' && showVector(pull.message.beyond)).toBe(
+      'a1:2 c1:7 c2:9',
+    )
+    // Once it holds an op of the new incarnation it knows.
+    link.step(
+      received({
+        type: 'durable',
+        probe: 0,
+        standing: 'active',
+        life: 0,
+        vector: vectorOf('a1:2 c2:9'),
+        claims: new Map(),
+      }),
+    )
+    const [again] = link.step({ type: 'pull', pull: 2, beyond: vectorOf('a1:2 c2:9') })
+    expect(again?.type === 'send' && again.message.type === 'pull' && showVector(again.message.beyond)).toBe(
+      'a1:2 c2:9',
+    )
+  })
+
   test('the peer may be ready first', () => {
     const link = make()
     link.step(connected())

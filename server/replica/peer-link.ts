@@ -163,6 +163,8 @@ export class PeerLink {
   private asked: readonly ChainHead[] = []
   private durable: VersionVector = EMPTY_VECTOR
   private toldDurable: VersionVector = EMPTY_VECTOR
+  /** What the peer was last heard to hold. */
+  private heard: VersionVector = EMPTY_VECTOR
   private toldAtMs = 0
   private standing: Standing = 'empty'
   private life = 0
@@ -246,7 +248,9 @@ export class PeerLink {
         this.untoldClaims = new Map([...this.untoldClaims, ...input.claims])
         break
       case 'pull': {
-        const { pull, beyond, upTo } = input
+        const { pull, upTo } = input
+        // The peer must not take for missing what openings imply that it has not seen: its log may begin above that.
+        const beyond = this.lineages.spellOut(input.beyond, this.heard)
         this.sendIfOpen({ type: 'pull', pull, beyond, ...(upTo && { upTo }) }, effects)
         break
       }
@@ -347,6 +351,7 @@ export class PeerLink {
     if (hello.name !== this.peer) throw new CausewayError('cell/foreign', { expected: this.peer, name: hello.name })
     this.relation = this.relationTo(hello, facts)
     this.hello = hello
+    this.heard = hello.durable
     this.credit.amount = hello.window
     this.phase = 'checking'
     // Each side compares what it holds itself: where the peer is ahead, the peer looks.
@@ -385,8 +390,9 @@ export class PeerLink {
     if (this.relation === 'same') this.stream.open(hello.durable, this.position)
     effects.push({ type: 'opened', peer: hello, relation: this.relation })
     this.receiver.connected(hello.incarnation, effects)
-    // What became durable while the two were greeting.
-    if (!sameVector(this.durable, this.toldDurable)) this.tellDurable(0, effects)
+    // What became durable while the two were greeting, and what the peer cannot know to be implied.
+    const isClear = sameVector(this.lineages.spellOut(this.durable, this.heard), this.toldDurable)
+    if (!isClear) this.tellDurable(0, effects)
   }
 
   // --- messages -------------------------------------------------------------------------------------------------
@@ -434,6 +440,7 @@ export class PeerLink {
         break
       case 'durable': {
         const { vector, standing, life, claims, probe } = message
+        this.heard = vector
         this.stream.heard(vector)
         effects.push({ type: 'heard', vector, standing, life, claims, probe })
         break
@@ -536,9 +543,10 @@ export class PeerLink {
   }
 
   private tellDurable(probe: number, effects: LinkEffect[]): void {
-    const { standing, life, durable: vector, untoldClaims: claims } = this
+    const { standing, life, durable, untoldClaims: claims } = this
+    const vector = this.lineages.spellOut(durable, this.heard)
     effects.push({ type: 'send', message: { type: 'durable', probe, standing, life, vector, claims } })
-    this.toldDurable = vector
+    this.toldDurable = durable
     this.untoldClaims = new Map()
   }
 

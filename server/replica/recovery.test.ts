@@ -98,10 +98,11 @@ describe('a member that shows less than it once did', () => {
 describe('an empty disk', () => {
   test('takes what all others hold that lack nothing, N - h of them, and goes on in a new life', () => {
     const { recovery, only, heard, hold } = make('', { disk: 'empty' })
-    expect(only(recovery.start())).toEqual(['a counts for nothing', 'stuck: majority lost', 'alarm majority-lost a'])
-    expect(only(heard('b', 'a1:4 b1:3', { claims: claimsOf({ a: 'a1:5' }, 2) }), 'standing', 'state')).toEqual([
-      'recovering in life 2',
-    ])
+    // Nobody knows yet whether it has lost something, or is new.
+    expect(only(recovery.start())).toEqual(['a counts for nothing', 'recovering'])
+    expect(only(heard('b', 'a1:4 b1:3', { claims: claimsOf({ a: 'a1:5' }, 2) }), 'standing', 'state', 'alarm')).toEqual(
+      ['recovering in life 2', 'stuck: majority lost', 'alarm majority-lost a'],
+    )
     expect(only(hold('a1:4 b1:3'), 'standing')).toEqual([])
     expect(only(heard('c', 'a1:2 c1:1'), 'standing', 'state')).toEqual(['recovering'])
     // a1:5 died with the disk.
@@ -113,6 +114,26 @@ describe('an empty disk', () => {
     ])
     // What was claimed of the old life binds nobody any more, whoever still tells it.
     expect(only(heard('c', 'c1:1', { claims: claimsOf({ a: 'a1:5' }, 2) }), 'standing', 'alarm')).toEqual([])
+  })
+
+  test('of a member that is new is whole when it holds what all others hold, and not before all are there', () => {
+    const { recovery, heard, hold } = make('', { disk: 'empty' })
+    recovery.start()
+    heard('b', 'b1:3')
+    hold('b1:3')
+    expect(recovery.standing).toBe('recovering')
+    heard('c', '', { standing: 'recovering' })
+    expect(recovery.standing).toBe('active')
+    expect(recovery.state).toBe('ready')
+  })
+
+  test('of a member of which somebody remembers more is not new, whoever is there', () => {
+    const { recovery, heard, hold } = make('', { disk: 'empty' })
+    recovery.start()
+    heard('b', 'b1:3', { claims: claimsOf({ a: 'a1:5' }) })
+    heard('c', '', { standing: 'recovering' })
+    hold('b1:3')
+    expect(recovery.standing).toBe('recovering')
   })
 
   test('does not leave by what one alone remembers of it', () => {
@@ -161,6 +182,20 @@ test('a disk that knows itself to be rolled back levels like an empty one; alone
     'a counts [a1:3]',
     'ready',
   ])
+})
+
+test('who has started serves at once, and is unconfirmed until it has levelled with N - h others', () => {
+  const { recovery, only, heard, hold } = make('a1:5')
+  recovery.start()
+  expect([recovery.mayServe, recovery.standing]).toEqual([true, 'unconfirmed'])
+  // What `b` does not know, `c` may: this disk may be an old copy.
+  expect(only(heard('b', 'a1:4 b1:1'), 'standing')).toEqual([])
+  expect(only(hold('a1:5 b1:1'), 'standing')).toEqual([])
+  recovery.step({ type: 'lost', peer: 'b' })
+  expect(only(heard('c', 'a1:3', { standing: 'recovering' }), 'standing')).toEqual([])
+  expect(only(heard('c', 'a1:5', { standing: 'unconfirmed' }), 'standing')).toEqual(['active in life 0'])
+  expect(make('', { isNewborn: true }).recovery.standing).toBe('active')
+  expect(make('', { active: new Set(['a']) }).recovery.standing).toBe('active')
 })
 
 test('what others remember of an older life is owed by nobody', () => {

@@ -15,6 +15,10 @@
  * two lose their disks; the first levels with the second and two more, and the fifth, which alone still holds an op that
  * it and the two had acknowledged, is never asked.
  *
+ * A disk that looks whole may still be an old copy, and those who remember more may be away. So after a start a member is
+ * *unconfirmed* until it has held, at one moment each, all that N − h others held which lack nothing: it serves, since
+ * whoever asks brings a token, but it must not pass for one of those who know what a majority has.
+ *
  * A disk that is empty, or knows itself to be rolled back (its log was longer once), cannot know what it claimed, and
  * those who remember may be away: it always levels.
  *
@@ -42,8 +46,10 @@ export type RecoveryInput =
   | { readonly type: 'lost'; readonly peer: string }
   /** Members that count in majorities, this one included. */
   | { readonly type: 'members-changed'; readonly active: ReadonlySet<string> }
-  /** An operator accepts loss: what was remembered is forgotten, here; the cell has a new epoch. */
+  /** An operator accepts loss: what was remembered is forgotten, here. */
   | { readonly type: 'forced' }
+  /** The cell went on without this member, in a new epoch: what was remembered before it binds nobody. */
+  | { readonly type: 'epoch-changed' }
 
 export type RecoveryEffect =
   /** Keep on disk what was heard of these members; before U advances by it. */
@@ -69,6 +75,8 @@ export interface RecoveryOptions {
   readonly life: number
   /** Remembered before this start. */
   readonly claims: Claims
+  /** The cell was born just now: there is nothing that this disk could have lost. */
+  readonly isNewborn?: boolean
 }
 
 interface Report {
@@ -88,8 +96,13 @@ export class Recovery {
   /** Of the members that are reachable, as last heard. */
   private readonly reports = new Map<string, Report>()
   private isRecovering: boolean
+  private isConfirmed: boolean
+  /** Others that this member has levelled with since its start. */
+  private readonly met = new Set<string>()
   /** Others remembered something of it that it did not hold, in this process. */
   private hasLost = false
+  /** The same of others, while they are recovering: also when they hold again what was remembered here. */
+  private readonly lost = new Set<string>()
   private told: RecoveryState | undefined
   private hasAlarmed = false
 
@@ -102,10 +115,12 @@ export class Recovery {
     this.life = options.life
     this.claims = new Map(options.claims)
     this.isRecovering = options.disk !== 'whole'
+    this.isConfirmed = options.isNewborn === true || options.active.size === 1
   }
 
   get standing(): Standing {
-    return this.isRecovering ? 'recovering' : 'active'
+    if (this.isRecovering) return 'recovering'
+    return this.isConfirmed ? 'active' : 'unconfirmed'
   }
 
   /** What is remembered: for `hello`. */
@@ -152,11 +167,21 @@ export class Recovery {
       case 'forced':
         this.claims = new Map()
         this.reports.clear()
+        this.lost.clear()
         this.goOn(effects)
+        break
+      case 'epoch-changed':
+        this.claims = new Map()
+        this.reports.clear()
+        this.lost.clear()
+        this.met.clear()
+        this.hasLost = false
+        this.isConfirmed = this.active.size === 1
         break
       default:
         unreachable(input)
     }
+    this.confirmIfMet(effects)
     this.leaveIfWhole(effects)
     this.count(this.self, effects)
     this.settle(effects)
@@ -167,6 +192,9 @@ export class Recovery {
     const { peer, vector, standing, life, claims } = input
     const changed = new Map<string, Claim>()
     for (const [name, claim] of claims) this.remember(name, claim, changed)
+    const known = this.claims.get(peer)
+    if (standing !== 'recovering') this.lost.delete(peer)
+    else if (known && !this.lineages.dominates(vector, known.vector)) this.lost.add(peer)
     // What it shows while it is recovering it claims too: it is on its disk.
     this.remember(peer, { life, vector }, changed)
     this.reports.set(peer, { vector, standing, life })
@@ -212,8 +240,18 @@ export class Recovery {
     if (this.hasFound) {
       this.isRecovering = false
       this.disk = 'whole'
-      effects.push({ type: 'standing', standing: 'active', life: this.life })
+      effects.push({ type: 'standing', standing: this.standing, life: this.life })
     } else if (this.isLevelled || this.isNewAndWhole) this.goOn(effects)
+  }
+
+  private confirmIfMet(effects: RecoveryEffect[]): void {
+    if (this.isConfirmed) return
+    for (const name of this.reachable) {
+      if (this.isSound(name) && this.holds(this.reports.get(name)!.vector)) this.met.add(name)
+    }
+    if (this.met.size < this.enough) return
+    this.isConfirmed = true
+    if (!this.isRecovering) effects.push({ type: 'standing', standing: 'active', life: this.life })
   }
 
   private get hasFound(): boolean {
@@ -232,13 +270,14 @@ export class Recovery {
 
   private get isNewAndWhole(): boolean {
     if (this.disk !== 'empty' || this.hasLost || this.reachable.length < this.active.size - 1) return false
-    const isFirst = !this.others.some(({ standing }) => standing === 'active')
+    const isFirst = !this.others.some(({ standing }) => standing === 'active' || standing === 'unconfirmed')
     return !isFirst && this.others.every(({ vector }) => this.holds(vector))
   }
 
   /** Goes on without what died: nothing that was claimed before is owed any more. */
   private goOn(effects: RecoveryEffect[]): void {
     this.isRecovering = false
+    this.isConfirmed = true
     this.disk = 'whole'
     this.life++
     this.claims.set(this.self, { life: this.life, vector: this.durable })
@@ -276,6 +315,7 @@ export class Recovery {
         // Not born yet; or born once, on another disk.
         return claim !== undefined && claim.vector.size > 0
       case 'active':
+      case 'unconfirmed':
       case 'retiring':
         return claim?.life === report.life && !this.lineages.dominates(report.vector, claim.vector)
       default:
@@ -294,7 +334,7 @@ export class Recovery {
     const report = this.reports.get(name)
     const claim = this.claims.get(name)
     if (!report || !this.isLacking(name)) return false
-    return claim !== undefined && !this.lineages.dominates(report.vector, claim.vector)
+    return this.lost.has(name) || (claim !== undefined && !this.lineages.dominates(report.vector, claim.vector))
   }
 
   private get isStuck(): boolean {

@@ -619,6 +619,34 @@ describe('ingest', () => {
     expect(types(world.commitAll())).toEqual(['deliver', 'deliver', 'acknowledge'])
   })
 
+  test('[DU3] a transaction that is offered again is acknowledged, once all its parts were compared', () => {
+    const world = new World().open('d').open('e')
+    const parts = ['d', 'e'].map((document, at) => {
+      return { document, update: client(at + 1).insert(0, document), kind: 'update' as const }
+    })
+    const offer = () => world.step({ type: 'updates-received', source: source('t'), parts, nowMs: 1 })
+    offer()
+    world.commitAll()
+    const agrees = ({ document, check }: ReturnType<typeof checkOf>) =>
+      world.step({ type: 'content-compared', document: document.name, lane, check, verdict: 'agrees', nowMs: 1 })
+    expect(types(agrees(checkOf(agrees(checkOf(offer())))))).toEqual(['acknowledge'])
+    expect(world.appended.map(({ kind }) => kind)).toEqual(['open', 'data'])
+  })
+
+  test('[SG3] what follows on a lane waits for a check, in whatever document', () => {
+    const world = new World().open('d').open('e')
+    const update = client(1).insert(0, 'a')
+    world.send(update)
+    world.commitAll()
+    const { check } = checkOf(world.send(update))
+    expect(world.send(client(2).insert(0, 'b'), { document: 'e' })).toEqual([])
+    expect(world.replica.isQuiet(world.replica.document('e')!)).toBe(false)
+    const after = world.step({ type: 'content-compared', document: 'd', lane, check, verdict: 'agrees', nowMs: 1 })
+    expect(types(after)).toEqual(['acknowledge', 'append'])
+    world.commitAll()
+    expect(world.replica.isQuiet(world.replica.document('e')!)).toBe(true)
+  })
+
   test('other content for a known struct is refused, and what follows on its lane waits for the verdict', () => {
     const world = new World().open('d')
     world.send(client(1).insert(0, 'AAA'), { from: source('honest', {}) })

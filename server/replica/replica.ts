@@ -23,7 +23,7 @@ import type { DeliveredUpdate, LoadedDocument, NewUpdate } from './open-document
 import { OpenDocument } from './open-document.js'
 import type { ReOrigination } from './surplus.js'
 
-/** Who asked. Handed back untouched. Requests of one lane to one document are judged in the order they came. */
+/** Who asked. Handed back untouched. Requests of one lane are judged in the order they came. */
 export interface Source {
   readonly lane: object
   /** The verified user; absent where it is nobody in particular. */
@@ -41,7 +41,7 @@ export interface ReplicaLimits {
   /** Bytes of updates in flight to the disk, all documents, and requests that wait for them: small ones cost more than their bytes. */
   readonly inFlightBytes: number
   readonly inFlightRequests: number
-  /** Updates of one lane that wait behind a content check of one document, and their bytes. */
+  /** Updates of one lane that wait behind a content check, and their bytes. */
   readonly waitingPerLane: number
   readonly waitingBytesPerLane: number
   /** Bytes of updates under a content check and behind one, all documents; a single update may be larger. */
@@ -206,14 +206,15 @@ interface Meanwhile {
 /** Requests of one lane that wait for the content check of their first one. */
 interface Checking<S extends Source> {
   readonly check: number
+  readonly document: string
   readonly queue: { readonly source: S; readonly parts: readonly ReceivedPart[] }[]
   bytes: number
-  /** Known ranges of the first request whose content is being compared, or was found to agree before. */
+  /** Known ranges of the first request, by document: those whose content was compared, and those that are being. */
   readonly asked: Compared
 }
 
-/** Ranges of known structs by document. */
-type Compared = ReadonlyMap<string, readonly (readonly [number, number, number])[]>
+/** Known ranges of a request whose content agrees, by document. */
+type Compared = ReadonlyMap<string, readonly ClockRange[]>
 
 type Verdict =
   | {
@@ -225,7 +226,7 @@ type Verdict =
       readonly relayed: readonly ClockRange[]
     }
   | { readonly type: 'nothing-new'; readonly leftover: boolean }
-  | { readonly type: 'compare'; readonly overlaps: readonly (readonly [number, number, number])[] }
+  | { readonly type: 'compare'; readonly overlaps: readonly ClockRange[] }
   | { readonly type: 'refused'; readonly error: CausewayError }
 
 export interface ReplicaOptions {
@@ -241,8 +242,6 @@ export interface ReplicaOptions {
   /** Whether a document takes no structs that extend somebody else's client id. */
   readonly deniesRelay?: (document: string) => boolean
 }
-
-const NOTHING_COMPARED: Compared = new Map()
 
 /** Thresholds are doubled so often at most. */
 const BACKOFF_LIMIT = 16
@@ -271,7 +270,9 @@ export class Replica<S extends Source> {
   /** Bytes of updates accepted and not yet durable. */
   inFlightBytes = 0
   private inFlightRequests = 0
-  private readonly checking = new Map<OpenDocument, Map<object, Checking<S>>>()
+  private readonly checking = new Map<object, Checking<S>>()
+  /** Parts of requests that wait for a check, or behind one. */
+  private readonly waitingParts = new Map<OpenDocument, number>()
   private lastCheck = 0
   private checkingBytes = 0
   /** Changed documents that a tick may compact. */
@@ -330,7 +331,7 @@ export class Replica<S extends Source> {
   /** Whether nothing of this document is in flight, under a check, or being compacted. */
   isQuiet(document: OpenDocument): boolean {
     const { ownership } = document
-    return !document.hasInFlight && !ownership.hasInFlight && !document.compacting && !this.checking.has(document)
+    return !document.hasInFlight && !ownership.hasInFlight && !document.compacting && !this.waitingParts.has(document)
   }
 
   step(input: ReplicaInput<S>): ReplicaEffect<S>[] {
@@ -423,23 +424,13 @@ export class Replica<S extends Source> {
   // --- ingest ---------------------------------------------------------------------------------------------------
 
   private receive(source: S, parts: readonly ReceivedPart[], nowMs: number, effects: ReplicaEffect<S>[]): void {
-    for (const part of parts) {
-      const waiting = this.checking.get(this.loaded(part.document))?.get(source.lane)
-      if (waiting === undefined) continue
-      this.wait(waiting, source, parts, part, effects)
-      return
-    }
-    this.judge(source, parts, NOTHING_COMPARED, nowMs, effects)
+    const waiting = this.checking.get(source.lane)
+    if (waiting) this.wait(waiting, source, parts, effects)
+    else this.judge(source, parts, undefined, nowMs, effects)
   }
 
   /** Queues a request behind the check that its lane waits for. */
-  private wait(
-    waiting: Checking<S>,
-    source: S,
-    parts: readonly ReceivedPart[],
-    { document }: ReceivedPart,
-    effects: ReplicaEffect<S>[],
-  ): void {
+  private wait(waiting: Checking<S>, source: S, parts: readonly ReceivedPart[], effects: ReplicaEffect<S>[]): void {
     const { waitingPerLane, waitingBytesPerLane, checkingBytes } = this.limits
     const bytes = bytesOf(parts)
     const isFull =
@@ -447,19 +438,30 @@ export class Replica<S extends Source> {
       waiting.bytes + bytes > waitingBytesPerLane ||
       this.checkingBytes + bytes > checkingBytes
     if (isFull) {
+      const { document } = waiting
       effects.push({ type: 'refuse', source, error: new CausewayError('document/busy', { document }) })
       return
     }
+    this.countWaiting(parts, 1)
     waiting.queue.push({ source, parts })
     waiting.bytes += bytes
     this.checkingBytes += bytes
   }
 
-  /** Decides about one request. `equal`: ranges whose content was already compared. */
+  private countWaiting(parts: readonly ReceivedPart[], by: 1 | -1): void {
+    for (const part of parts) {
+      const document = this.loaded(part.document)
+      const count = (this.waitingParts.get(document) ?? 0) + by
+      if (count > 0) this.waitingParts.set(document, count)
+      else this.waitingParts.delete(document)
+    }
+  }
+
+  /** Decides about one request. `equal`: what of it was already compared. */
   private judge(
     source: S,
     parts: readonly ReceivedPart[],
-    equal: Compared,
+    equal: Compared | undefined,
     nowMs: number,
     effects: ReplicaEffect<S>[],
   ): void {
@@ -474,7 +476,7 @@ export class Replica<S extends Source> {
     let changed = false
     for (const part of parts) {
       const document = this.loaded(part.document)
-      const verdict = this.check(document, part, source, equal.get(part.document))
+      const verdict = this.check(document, part, source, equal)
       if (verdict.type === 'refused') {
         effects.push({ type: 'refuse', source, error: verdict.error })
         return
@@ -514,12 +516,7 @@ export class Replica<S extends Source> {
     } else effects.push({ type: 'acknowledge', source, dot: undefined, echo, leftover })
   }
 
-  private check(
-    document: OpenDocument,
-    part: ReceivedPart,
-    source: S,
-    equal: readonly ClockRange[] | undefined,
-  ): Verdict {
+  private check(document: OpenDocument, part: ReceivedPart, source: S, equal: Compared | undefined): Verdict {
     let result: Checked
     try {
       result = checkUpdate(parseUpdate(part.update), document.accepted, part.kind)
@@ -542,7 +539,7 @@ export class Replica<S extends Source> {
       const details = { document: document.name, stateVector, relayed: true }
       return { type: 'refused', error: new CausewayError('document/gap', details) }
     }
-    if (result.overlaps.length > 0 && !covers(equal, result.overlaps)) {
+    if (result.overlaps.length > 0 && !covers(equal?.get(document.name), result.overlaps)) {
       return { type: 'compare', overlaps: result.overlaps }
     }
     if (doubtful.size > 0) confirm(document, result.overlaps, doubtful)
@@ -793,17 +790,13 @@ export class Replica<S extends Source> {
 
   // --- content checks -------------------------------------------------------------------------------------------
 
-  /**
-   * Has the content of one part compared. A request of several parts has one after the other compared, and its lane waits
-   * for all of them in all of its documents.
-   */
   private compare(
     document: OpenDocument,
     source: S,
     parts: readonly ReceivedPart[],
     part: ReceivedPart,
     overlaps: readonly ClockRange[],
-    equal: Compared,
+    equal: Compared | undefined,
     effects: ReplicaEffect<S>[],
   ): void {
     const bytes = bytesOf(parts)
@@ -813,14 +806,10 @@ export class Replica<S extends Source> {
       return
     }
     const check = ++this.lastCheck
-    const asked = new Map(equal).set(document.name, overlaps)
-    const checking: Checking<S> = { check, queue: [{ source, parts }], bytes, asked }
-    for (const { document: name } of parts) {
-      const touched = this.loaded(name)
-      const lanes = this.checking.get(touched) ?? new Map<object, Checking<S>>()
-      this.checking.set(touched, lanes.set(source.lane, checking))
-    }
+    const asked = new Map([...(equal ?? []), [document.name, overlaps]])
+    this.checking.set(source.lane, { check, document: document.name, queue: [{ source, parts }], bytes, asked })
     this.checkingBytes += bytes
+    this.countWaiting(parts, 1)
     // A copy: it may have changed when the worker gets it.
     const doubtfulFrom = new Map(document.ownership.doubtfulOf(source.userId))
     effects.push({
@@ -838,19 +827,14 @@ export class Replica<S extends Source> {
     { document: name, lane, check, verdict, nowMs }: Extract<ReplicaInput<S>, { type: 'content-compared' }>,
     effects: ReplicaEffect<S>[],
   ): void {
-    // A failed commit ended the check: the document may be gone since, and the lane may have a newer one.
-    const document = this.documents.get(name)
-    const waiting = document && this.checking.get(document)?.get(lane)
+    // A failed commit ended the check: the lane may have a newer one.
+    const waiting = this.checking.get(lane)
     if (waiting?.check !== check) return
     const [head, ...behind] = waiting.queue
     assert(head, 'a lane under check has a first request')
-    for (const part of head.parts) {
-      const touched = this.loaded(part.document)
-      const lanes = this.checking.get(touched)
-      lanes?.delete(lane)
-      if (lanes?.size === 0) this.checking.delete(touched)
-    }
+    this.checking.delete(lane)
     this.checkingBytes -= waiting.bytes
+    for (const { parts } of waiting.queue) this.countWaiting(parts, -1)
     if (verdict === 'agrees') this.judge(head.source, head.parts, waiting.asked, nowMs, effects)
     else {
       const error =
@@ -859,8 +843,7 @@ export class Replica<S extends Source> {
           : withDocument(verdict, name)
       effects.push({ type: 'refuse', source: head.source, error })
     }
-    // What came behind it on the same lane, up to the next one that needs a check of its own. Each touches a document of
-    // the first: where that is not decided yet, they wait again.
+    // What came behind it on the same lane, up to the next one that needs a check of its own.
     for (const next of behind) this.receive(next.source, next.parts, nowMs, effects)
   }
 
@@ -941,14 +924,14 @@ export class Replica<S extends Source> {
       }
     }
     // What waits for a content check was compared with content that may be gone.
-    const waiting = new Set([...this.checking.values()].flatMap((lanes) => [...lanes.values()]))
-    for (const { queue } of waiting) {
+    for (const { queue } of this.checking.values()) {
       for (const { source } of queue) {
         this.refusedLanes.add(source.lane)
         effects.push({ type: 'refuse', source, error })
       }
     }
     this.checking.clear()
+    this.waitingParts.clear()
     this.checkingBytes = 0
     const isOver = error.info.outcome === 'indefinite' || error.info.retry === 'never'
     if (isOver) effects.push({ type: 'stop', error })

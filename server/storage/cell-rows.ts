@@ -61,7 +61,9 @@ export function cellWriter(database: Database.Database): (change: CellChange) =>
   const putClaim = database.prepare<[string, number | bigint, string, number]>(
     'INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?)',
   )
-  return ({ claims, members, ...fields }) => {
+  const forgetClaims = database.prepare('DELETE FROM claims')
+  return ({ claims, members, forgetsClaims, ...fields }) => {
+    if (forgetsClaims) forgetClaims.run()
     for (const [key, value] of Object.entries({ ...fields, ...(members && { members: plain(members) }) })) {
       const text = JSON.stringify(value)
       if (text === undefined) remove.run(key)

@@ -97,21 +97,24 @@ const steps = fc.array(
   { minLength: 5, maxLength: 60, size: 'max' },
 )
 
+const cut = fc.tuple(fc.nat({ max: 60 }), fc.nat({ max: 60 }), fc.nat({ max: 255 }))
 const ranges = fc.array(
   fc.record({
     after: fc.oneof({ weight: 3, arbitrary: fc.constant(0) }, fc.nat({ max: 60 })),
-    beyond: fc.option(fc.nat({ max: 60 })),
-    /** Some origins of it only, as of a peer that others have not told of. */
-    keeps: fc.nat({ max: 255 }),
-    upTo: fc.option(fc.nat({ max: 60 })),
+    beyond: fc.option(cut),
+    upTo: fc.option(cut),
     names: fc.option(fc.subarray([...REPLICAS])),
     limitCost: fc.integer({ min: 1, max: 5_000 }),
   }),
   { minLength: 10, maxLength: 10 },
 )
 
-const partOf = (vector: VersionVector, mask: number): VersionVector =>
-  new Map([...vector].filter((_, index) => ((mask >> (index % 8)) & 1) === 1))
+/** What some tell of one moment, and others of another or nothing. */
+function mixed(world: World, [left, right, mask]: readonly [number, number, number]): VersionVector {
+  const isOf = (index: number): boolean => ((mask >> (index % 8)) & 1) === 1
+  const [early, late] = [world.vectorAt(left), world.vectorAt(right)]
+  return new Map([...early].filter((_, index) => isOf(index)).concat([...late].filter((_, index) => !isOf(index + 1))))
+}
 
 test('[CD] slices are exactly the ops that are asked for, in the order of the log; what is pruned is said to be', () => {
   fc.assert(
@@ -124,11 +127,11 @@ test('[CD] slices are exactly the ops that are asked for, in the order of the lo
           else if (step === 'restart') world.restart(name, number)
           else world.prune(number)
         }
-        for (const { after, beyond, keeps, upTo, names, limitCost } of asked) {
+        for (const { after, beyond, upTo, names, limitCost } of asked) {
           const range: LogRange = {
             after,
-            beyond: beyond === null ? EMPTY_VECTOR : partOf(world.vectorAt(beyond), keeps),
-            ...(upTo !== null && { upTo: world.vectorAt(upTo) }),
+            beyond: beyond === null ? EMPTY_VECTOR : mixed(world, beyond),
+            ...(upTo !== null && { upTo: mixed(world, upTo) }),
             ...(names && { names: new Set(names) }),
             limitCost,
           }
@@ -215,6 +218,15 @@ describe('slices', () => {
     // Who lacks only the end does not wait for a walk through the rest.
     const beyond = new Map([...world.vectorAt(2), [source.origin, source.seq]] as const)
     expect(world.read({ ...everything, beyond })).toMatchObject({ atEnd: true, ops: [{ position: 30_004 }] })
+  })
+
+  test('an origin that was known by name only is read from its first op on', () => {
+    const late = new OpSource('c-d', incarnation(77))
+    const names = (deps: VersionVector): Op[] => new OpSource('a', incarnation(99)).edit([part('x', '')], deps)
+    world.store.commit([encodeOpBatch(names(new Map([[late.origin, 1]])))])
+    expect(world.read(everything).ops.length).toBe(2)
+    world.store.commit([encodeOpBatch(late.edits({ x: 'first' }))])
+    expect(world.read(everything).ops.length).toBe(4)
   })
 
   test('a damaged op is one that is no longer there', () => {

@@ -183,6 +183,16 @@ describe('a join', () => {
   })
 })
 
+test('an id that the state has given up is not owned again', () => {
+  const owner = new OpSource('e', incarnation(70))
+  const first = owner.owns({ document: 'x', generation: 0, client: 7, user: 'ada' })
+  commit(receiver, first)
+  commit(donor, first)
+  commit(donor, owner.owns({ document: 'x', generation: 0, client: 8, user: 'ada', evicts: 7 }))
+  giveState(receiver.store, takeState(donor.directory))
+  expect(receiver.store.open('x').owned).toEqual([{ client: 8, user: 'ada' }])
+})
+
 describe('refused, with nothing changed:', () => {
   const unchanged = (attempt: () => unknown, error: unknown = refused): void => {
     const shown = (): unknown => {
@@ -245,6 +255,15 @@ describe('refused, with nothing changed:', () => {
       () => giveState(receiver.store, takeState(donor.directory)),
       expect.objectContaining({ code: 'cell/forked' }),
     )
+  })
+
+  test('where the last op of an origin should be here, and is neither here nor in the state', () => {
+    const { ours } = apart()
+    commit(receiver, ours.edits({ y: 'lost ' }))
+    const writable = new Database(join(receiver.directory, 'causeway.db'))
+    writable.exec('DELETE FROM ops WHERE position = 6')
+    writable.close()
+    expect(() => giveState(receiver.store, takeState(donor.directory))).toThrow(refused)
   })
 
   test('where an op that has to be kept is damaged', () => {

@@ -1,9 +1,12 @@
 /**
  * The clients of one document on the stock endpoints: who is present, and what they tell each other without storing it.
- * What has changed in a turn leaves as one update, built once for each wire form.
+ * What has changed in a turn leaves as one update, built once for each wire form, and as one message to peers.
  */
 import { encodeHocuspocusBody } from '../../shared/protocol/hocuspocus.js'
+import type { ClientClock, ToldPresence } from '../../shared/protocol/peer-presence.js'
 import { encodeYMessage } from '../../shared/protocol/sync.js'
+import type { TransportMetrics } from './observer.js'
+import type { LocalAudience, PeerAudiences } from './peer-audiences.js'
 import { Presence, type PresenceLimits, type PresenceOwner, type PresenceStamp } from './presence.js'
 import type { Turn, TurnEnd } from './turn.js'
 import { frameMessage } from './websocket-frame.js'
@@ -23,21 +26,28 @@ export interface AudienceMember {
   send(frames: Uint8Array): void
 }
 
-export class Audience implements TurnEnd {
+/** What all audiences of a transport share. */
+export interface AudienceOptions {
+  readonly limits: PresenceLimits
+  readonly turn: Turn
+  readonly metrics: TransportMetrics
+  /** Absent where this replica has no peers. */
+  readonly peers?: PeerAudiences | undefined
+}
+
+export class Audience implements TurnEnd, LocalAudience {
   readonly document: string
   /** Absent until somebody shows presence: most documents of bots and servers never see any. */
   private presence: Presence | undefined
-  private readonly limits: PresenceLimits
-  private readonly turn: Turn
+  private readonly options: AudienceOptions
   private readonly members = new Map<PresenceOwner, AudienceMember>()
   /** As long as there is no presence, which counts on from here. */
   private newestOwner: PresenceOwner = 0
   private isInTurn = false
 
-  constructor(document: string, limits: PresenceLimits, turn: Turn) {
+  constructor(document: string, options: AudienceOptions) {
     this.document = document
-    this.limits = limits
-    this.turn = turn
+    this.options = options
   }
 
   get size(): number {
@@ -50,20 +60,21 @@ export class Audience implements TurnEnd {
   }
 
   join(member: AudienceMember): void {
+    if (this.members.size === 0) this.options.peers?.opened(this)
     this.members.set(member.presenceOwner, member)
   }
 
   leave(member: AudienceMember): void {
     if (!this.members.delete(member.presenceOwner)) return
     this.presence?.leave(member.presenceOwner)
-    this.changed()
+    if (this.members.size === 0) this.ended()
+    else this.changed()
   }
 
   /** Takes an awareness update; returns how many entries a limit refused. Throws `protocol/bad-message`. */
   receive(member: AudienceMember, stamp: PresenceStamp, update: Uint8Array, nowMs: number): number {
-    this.presence ??= new Presence(this.limits, this.newestOwner)
     try {
-      return this.presence.receive(member.presenceOwner, stamp, update, nowMs)
+      return this.shown().receive(member.presenceOwner, stamp, update, nowMs)
     } finally {
       this.changed()
     }
@@ -84,6 +95,7 @@ export class Audience implements TurnEnd {
   tell(sender: AudienceMember, payload: string): void {
     const message = encodeHocuspocusBody({ type: 'stateless', payload })
     this.broadcast(message, (member) => member !== sender && member.form.hasStateless)
+    this.options.peers?.tellStateless(this, payload)
   }
 
   tick(nowMs: number): void {
@@ -102,6 +114,57 @@ export class Audience implements TurnEnd {
     }
     const update = this.presence.takeChanges()
     if (update !== undefined) this.broadcast(awareness(update), () => true)
+    this.tellPeers()
+  }
+
+  // --- from other replicas
+
+  tellings(stamp: number): readonly ToldPresence[] {
+    return this.presence?.tellings(stamp) ?? []
+  }
+
+  takeTellings(stamp: number): readonly ToldPresence[] {
+    return this.presence?.takeTellings(stamp) ?? []
+  }
+
+  hear(peer: string, stamp: number, entries: readonly ToldPresence[], nowMs: number): void {
+    const refused = this.shown().hear(peer, stamp, entries, nowMs)
+    if (refused > 0) this.options.metrics.count('presence-refused', refused)
+    this.changed()
+  }
+
+  forget(peer: string, stamp?: number, except?: ReadonlySet<number>): void {
+    this.presence?.forget(peer, stamp, except)
+    this.changed()
+  }
+
+  hearPassed(clocks: readonly ClientClock[]): void {
+    this.presence?.hearPassed(clocks)
+    this.changed()
+  }
+
+  /** Tells everybody here, who has means to hear it. */
+  hearStateless(payload: string): void {
+    this.broadcast(encodeHocuspocusBody({ type: 'stateless', payload }), ({ form }) => form.hasStateless)
+  }
+
+  private shown(): Presence {
+    this.presence ??= new Presence(this.options.limits, this.newestOwner, this.options.peers?.room)
+    return this.presence
+  }
+
+  private tellPeers(): void {
+    const { peers } = this.options
+    if (peers === undefined || this.presence === undefined) return
+    peers.tellChanges(this)
+    peers.tellPassed(this, this.presence.takePassed())
+  }
+
+  /** Peers hear at once that nobody is left: they hear it before whoever comes next is told. */
+  private ended(): void {
+    this.tellPeers()
+    this.options.peers?.closed(this)
+    this.presence?.release()
   }
 
   private broadcast(message: Uint8Array, isFor: (member: AudienceMember) => boolean): void {
@@ -121,7 +184,7 @@ export class Audience implements TurnEnd {
   private changed(): void {
     if (this.isInTurn || this.presence === undefined || this.presence.isAtRest) return
     this.isInTurn = true
-    this.turn.atEnd(this)
+    this.options.turn.atEnd(this)
   }
 }
 
@@ -131,13 +194,11 @@ function awareness(update: Uint8Array): Uint8Array {
 
 /** The audiences of all documents that have one. */
 export class Audiences {
-  private readonly limits: PresenceLimits
-  private readonly turn: Turn
+  private readonly options: AudienceOptions
   private readonly byDocument = new Map<string, Audience>()
 
-  constructor(limits: PresenceLimits, turn: Turn) {
-    this.limits = limits
-    this.turn = turn
+  constructor(options: AudienceOptions) {
+    this.options = options
   }
 
   get size(): number {
@@ -147,7 +208,7 @@ export class Audiences {
   of(document: string): Audience {
     let audience = this.byDocument.get(document)
     if (audience === undefined) {
-      audience = new Audience(document, this.limits, this.turn)
+      audience = new Audience(document, this.options)
       this.byDocument.set(document, audience)
     }
     return audience
@@ -159,6 +220,7 @@ export class Audiences {
   }
 
   tick(nowMs: number): void {
+    this.options.peers?.tick(nowMs)
     for (const audience of this.byDocument.values()) audience.tick(nowMs)
   }
 }

@@ -11,6 +11,8 @@ export const TRANSPORT_EVENTS = [
   'presence-refused',
   'id-taken',
   'id-unowned',
+  'telling-refused',
+  'telling-too-large',
   'slow-consumer',
   'dead-peer',
   'throttled',

@@ -3,6 +3,7 @@
  * here. Callers are judged after the upgrade (a page cannot see why one is refused), except for what should cost us
  * nothing: too many connections, a replica that shuts down. Which pages may connect, the host has judged before.
  */
+import { randomInt } from 'node:crypto'
 import { type IncomingMessage, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -10,13 +11,14 @@ import { type WebSocket, WebSocketServer } from 'ws'
 import type { WriteConcern } from '../../shared/causal/majority-cut.js'
 import type { ErrorCodeName } from '../../shared/errors/codes.js'
 import { CausewayError } from '../../shared/errors/error.js'
-import type { Freshness } from '../replica/cell.js'
+import type { Freshness, PeerTalk } from '../replica/cell.js'
 import type { Documents } from '../replica/documents.js'
 import { Audiences } from './audience.js'
 import { type Caller, Connection, type ConnectionHost } from './connection.js'
 import { HocuspocusHandler } from './hocuspocus.js'
 import { TRANSPORT_LIMITS, type TransportLimits } from './limits.js'
 import { NO_LOG, NO_METRICS, type TransportLog, type TransportMetrics } from './observer.js'
+import { PeerAudiences } from './peer-audiences.js'
 import { StockToken } from './stock-token.js'
 import { Turn } from './turn.js'
 import { chooseProtocol, parseUpgradeTarget, tokenOfProtocols, type UpgradeTarget } from './upgrade-target.js'
@@ -42,6 +44,8 @@ export interface WebSocketTransportOptions {
   authenticate(credentials: Credentials): Promise<Caller>
   /** What is known of other replicas, and the sessions of clients that hop between them. */
   readonly freshness?: Freshness
+  /** Relays presence and stateless messages to other replicas; absent where there are none. */
+  readonly talk?: PeerTalk
   readonly limits?: Partial<TransportLimits>
   readonly log?: TransportLog
   readonly metrics?: TransportMetrics
@@ -98,7 +102,12 @@ class StockTransport implements WebSocketTransport, ConnectionHost {
     this.now = options.now ?? Date.now
     this.monotonicNow = options.monotonicNow ?? (() => performance.now())
     this.clock = { nowMs: this.monotonicNow() }
-    this.audiences = new Audiences(this.limits.presence, this.turn)
+    const { metrics, log, turn, now } = this
+    const { nowMs } = this.clock
+    const { talk } = options
+    const salt = randomInt(SALT_RANGE) / SALT_RANGE
+    const peers = talk && new PeerAudiences({ talk, now, salt, nowMs, metrics, log })
+    this.audiences = new Audiences({ limits: this.limits.presence, turn, metrics, peers })
     this.server = new WebSocketServer({
       noServer: true,
       clientTracking: false,
@@ -231,6 +240,7 @@ class StockTransport implements WebSocketTransport, ConnectionHost {
 }
 
 const ignore = (): void => {}
+const SALT_RANGE = 2 ** 32
 
 /** What a stock client may say; anything else means what is usual, since unknown parameters are ignored here. */
 function concernOf(text: string | null): WriteConcern | undefined {

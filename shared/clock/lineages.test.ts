@@ -40,6 +40,19 @@ test.each([
 })
 
 test.each([
+  // statements, vector, what its reader holds, how it is spelled out
+  [RESTARTS, 'a3:15', '', 'a1:10 a2:14 a3:15'],
+  [RESTARTS, 'a3:15', 'a1:4', 'a1:10 a2:14 a3:15'],
+  [RESTARTS, 'a3:15', 'a2:12', 'a2:14 a3:15'], // it has seen how a2 began
+  [RESTARTS, 'a3:15 b1:5', 'a3:15', 'a3:15 b1:5'],
+  [RESTARTS, 'a1:13 a3:15', '', 'a1:13 a2:14 a3:15'],
+])('with %s, %s for a reader who holds %s is spelled out as %s', (statements, vector, reader, spelled) => {
+  const lineages = lineagesOf(statements)
+  expect(show(lineages.spellOut(vectorOf(vector), vectorOf(reader)))).toBe(spelled)
+  expect(show(lineages.fold(lineages.spellOut(vectorOf(vector), vectorOf(reader))))).toBe(vector)
+})
+
+test.each([
   // statements, left, right, does left hold all of right?
   [RESTARTS, 'a3:15', 'a1:10 a2:14', true],
   [RESTARTS, 'a3:15', 'a1:11', false], // never implied: a rollback lost it

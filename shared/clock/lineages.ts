@@ -127,6 +127,27 @@ export class Lineages {
   }
 
   /**
+   * `vector` for somebody who holds `reader`: with the entries that it implies by openings which that one has not seen,
+   * and without which it would take for missing what is only folded.
+   */
+  spellOut(vector: VersionVector, reader: VersionVector): VersionVector {
+    let spelled: Map<OriginId, number> | undefined
+    const waiting = [...vector.keys()]
+    for (let origin = waiting.pop(); origin !== undefined; origin = waiting.pop()) {
+      const values: VersionVector = spelled ?? vector
+      const opening = this.openings.get(origin)
+      if (!opening?.predecessor || values.get(origin)! < opening.seq) continue
+      if (this.includes(reader, { origin, seq: opening.seq })) continue
+      const { predecessor } = opening
+      if ((values.get(predecessor.origin) ?? 0) >= predecessor.seq) continue
+      spelled ??= new Map(vector)
+      spelled.set(predecessor.origin, predecessor.seq)
+      waiting.push(predecessor.origin)
+    }
+    return spelled ?? vector
+  }
+
+  /**
    * The coordination entry that a replica may count as held when it has applied `applied` and its ops are `held`: below
    * the first retirement of a lineage that it does not hold to its end. Undefined where that leaves none.
    */

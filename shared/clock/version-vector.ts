@@ -146,9 +146,13 @@ export function bytesOfHex(hex: string): Uint8Array {
   )
 }
 
+const HEX_OF_BYTES = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'))
+
 /** Lower-case hex digits of `bytes`. */
 export function hexOf(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')
+  let hex = ''
+  for (const byte of bytes) hex += HEX_OF_BYTES[byte]
+  return hex
 }
 
 function sortedEntries(vector: VersionVector): [OriginId, number][] {

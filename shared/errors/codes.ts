@@ -110,6 +110,22 @@ export const ERROR_CODES = {
     close: 4409,
     exit: 5,
   },
+  'cell/nothing-to-recover': {
+    says: 'This replica lacks nothing: there is no loss to accept.',
+    retry: 'never',
+    outcome: definite,
+    http: 409,
+    close: 4409,
+    exit: 5,
+  },
+  'cell/quorum-at-risk': {
+    says: 'Without this member the cell would lose its quorum, or what a majority has on disk.',
+    retry: 'later',
+    outcome: definite,
+    http: 409,
+    close: 4509,
+    exit: 5,
+  },
   'cell/recovering': {
     says: 'This replica lacks something that it once had, and serves no client until it is whole again.',
     retry: 'elsewhere',

@@ -34,8 +34,12 @@ export const PEER_LIMITS = {
   origins: 1_024,
 } as const
 
-/** How a replica stands in its cell: `empty` has no state yet; `recovering` lacks something that it once claimed. */
-export const STANDINGS = ['empty', 'recovering', 'active', 'retiring'] as const
+/**
+ * How a replica stands in its cell: `empty` has no state yet; `recovering` lacks something that it once claimed;
+ * `unconfirmed` has started and not met enough others to know that it lacks nothing: it serves, and counts in no quorum
+ * of `fresh` reads.
+ */
+export const STANDINGS = ['empty', 'recovering', 'active', 'retiring', 'unconfirmed'] as const
 export type Standing = (typeof STANDINGS)[number]
 
 /** What a member was once heard to have on disk. `life` rises when it goes on without what died. */

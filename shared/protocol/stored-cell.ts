@@ -27,7 +27,11 @@ export interface StoredCell {
 }
 
 /** What to replace of it; `rejoin` undefined: it is over. */
-export type CellChange = Partial<Omit<StoredCell, 'rejoin'>> & { readonly rejoin?: RejoinPhase | undefined }
+export type CellChange = Partial<Omit<StoredCell, 'rejoin'>> & {
+  readonly rejoin?: RejoinPhase | undefined
+  /** What members were heard to have before binds nobody any more; `claims` of the same change are kept. */
+  readonly forgetsClaims?: true
+}
 
 /** Of the ops in the log: where each origin ends, how origins follow each other, and where the log begins. */
 export interface StoredHeads {

@@ -27,7 +27,7 @@ export interface ReplicaSetup {
 
 export interface ClientSetup {
   readonly replicas: readonly string[]
-  report(event: ClientEvent): void
+  report(event: ClientEvent | Extract<ServerEvent, { type: 'pending' }>): void
 }
 
 export interface ReplicaProgram<Message> extends Program<Message> {
@@ -48,6 +48,8 @@ export interface CellUnderTest<Message, Stored> {
   bootClient(machine: Machine<Message, Stored>, setup: ClientSetup): ClientProgram<Message>
   /** Other nodes it needs, such as an external coordination store. They are cut off at times and never die. */
   readonly services: ReadonlyMap<string, Boot<Message, Stored>>
+  /** Whether its clients take claims. */
+  readonly hasClaims: boolean
   /** A message in a few words, for traces. */
   describe(message: Message): string
 }

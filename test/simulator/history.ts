@@ -65,7 +65,12 @@ export type ClientEvent =
   /** The client was told that a majority has the write on disk. */
   | { readonly type: 'saved'; readonly id: WriteId }
   /** The guarantees begin anew here, and the client was told so. */
-  | { readonly type: 'marked'; readonly mark: 'degraded' | 'session-reset' }
+  /** `remade`: unsaved writes that were made a second time, without what they stood on; they may be there twice. */
+  | {
+      readonly type: 'marked'
+      readonly mark: 'degraded' | 'session-reset'
+      readonly remade?: readonly WriteId[]
+    }
   /** Never comes back, nor does what only it had. */
   | { readonly type: 'gone' }
   /** At the end, of a client that lives. */
@@ -86,6 +91,10 @@ export type ServerEvent =
       readonly id?: WriteId
       readonly documents: readonly string[]
     }
+  /** An op of another is handed to the log: it takes effect before what is accepted after it. */
+  | { readonly type: 'taken'; readonly dot: Dot }
+  /** What was taken and did not take effect never will. */
+  | { readonly type: 'rewound' }
   /** The commit of an op failed before anybody heard of it: its dot may be used again. */
   | { readonly type: 'withdraw'; readonly dot: Dot }
   /** What is on this disk, once it is. */

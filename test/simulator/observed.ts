@@ -43,6 +43,8 @@ export interface Write {
   readonly registers: readonly string[]
   readonly call: Call
   saved: number | undefined
+  /** Made a second time: its registers may be set twice, in other orders. */
+  isRemade: boolean
   /** Somebody read it, or it is there at the end. */
   isSeen: boolean
 }
@@ -127,6 +129,10 @@ export class Observed {
           current.delete(event.by)
           marks.set(event.by, (marks.get(event.by) ?? 0) + 1)
           for (const write of unsaved.get(event.by)?.values() ?? []) write.session = sessionOf(event.by)
+          for (const id of event.remade ?? []) {
+            const write = this.writes.get(id)
+            if (write) write.isRemade = true
+          }
           break
         case 'invoke': {
           const { request, deadlineMs } = event
@@ -145,7 +151,17 @@ export class Observed {
           this.callAt.set(at, call)
           if (request.type !== 'write') break
           const { id, documents, registers } = request
-          const write = { id, session, place: 0, documents, registers, call, saved: undefined, isSeen: false }
+          const write = {
+            id,
+            session,
+            place: 0,
+            documents,
+            registers,
+            call,
+            saved: undefined,
+            isRemade: false,
+            isSeen: false,
+          }
           this.writes.set(id, write)
           unsaved.set(event.by, (unsaved.get(event.by) ?? new Map<WriteId, Write>()).set(id, write))
           break

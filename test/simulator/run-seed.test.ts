@@ -1,6 +1,6 @@
 /**
- * Fixed seeds of the reference cell, and its mutants. What a failure prints replays it: `npm run sim -- --seed 8117`.
- * A longer run: `npm run sim -- --seed 1000 --runs 100000`.
+ * Fixed seeds of the reference cell, and its mutants. What a failure prints replays it: `npm run sim -- --cell reference
+ * --seed 8117`. The cell of real processes has a suite of its own, `production/production-cell.test.ts`.
  */
 import { describe, expect, test } from 'vitest'
 import { CHECKERS, type CheckedInvariant } from './check-history.js'
@@ -15,7 +15,7 @@ const MOST_SEEDS = 100
 describe('a cell that keeps its promises', () => {
   test.each(FIXED_SEEDS)('breaks no invariant in a minute of faults (seed %i)', (seed) => {
     const result = runSeed(referenceCell(), { seed })
-    expect(result.violations, describeFailure(result)).toEqual([])
+    expect(result.violations, describeFailure('reference', result)).toEqual([])
     expect(result.calls).toBeGreaterThanOrEqual(1_000)
     expect(result.faults.length).toBeGreaterThanOrEqual(5)
     expect(result.virtualMs).toBeGreaterThanOrEqual(60_000)

@@ -21,14 +21,14 @@ test('a few seeds end with a summary', async () => {
 })
 
 test('a violation prints what broke and the line that replays it, and a mutant ends with it', async () => {
-  const { code, printed } = await run('--mutant', 'skip-fsync')
+  const { code, printed } = await run('--cell', 'reference', '--mutant', 'skip-fsync')
   expect(code).toBe(0)
   expect(printed).toMatch(/I3 at \d+ ms, [abc]: /)
-  expect(printed).toContain('replay: npm run sim -- --seed 1 --mutant skip-fsync')
+  expect(printed).toContain('replay: npm run sim -- --cell reference --seed 1 --mutant skip-fsync')
 })
 
 test('a mutant that survives is a failure', async () => {
-  const { code } = await run('--mutant', 'count-too-soon', '--seed', '1', '--runs', '1')
+  const { code } = await run('--cell', 'reference', '--mutant', 'count-too-soon', '--seed', '1', '--runs', '1')
   expect(code).toBe(1)
 })
 
@@ -39,11 +39,11 @@ test('stopped by a signal, it says how to go on', async () => {
   expect(printed).toMatch(/go on: npm run sim -- --seed \d+ --runs \d+$/)
 })
 
-test.each([[['--mutant', 'no-such']], [['--seed', 'x']], [['--colour']]])(
+test.each([[['--mutant', 'no-such']], [['--cell', 'no-such']], [['--seed', 'x']], [['--colour']]])(
   '%s is answered with the usage',
   async (args) => {
     const { code, printed } = await run(...args)
     expect(code).toBe(2)
-    expect(printed).toContain('npm run sim -- [--seed N]')
+    expect(printed).toContain('npm run sim -- [--cell name] [--seed N]')
   },
 )

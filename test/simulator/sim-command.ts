@@ -4,17 +4,18 @@
  * fails, the trace up to the first violation.
  */
 import { parseArgs } from 'node:util'
-import type { CheckedInvariant } from './check-history.js'
-import { MUTANTS, type Mutant } from './reference/mutants.js'
-import { referenceCell } from './reference/reference-cell.js'
-import { type RunResult, runSeed } from './run-seed.js'
+import { CELLS, type CellName, isCell, type NamedCell } from './cells.js'
+import type { RunResult } from './run-seed.js'
 
-const USAGE = `npm run sim -- [--seed N] [--runs M] [--mutant name] [--trace lines]
+const DEFAULT_CELL = 'production'
 
+const USAGE = `npm run sim -- [--cell name] [--seed N] [--runs M] [--mutant name] [--trace lines]
+
+  --cell name    which cell: ${Object.keys(CELLS).join(', ')} (${DEFAULT_CELL})
   --seed N       the first seed (1)
   --runs M       how many seeds (100, or 1 where only --seed is given)
   --mutant name  builds the cell wrong in one way; stops at the first violation it must show
-                 ${Object.keys(MUTANTS).join(' ')}
+${mutantLines()}
   --trace lines  how many lines of trace a single seed prints before its first violation (40)`
 
 const PROGRESS_EVERY_MS = 5_000
@@ -23,9 +24,10 @@ const MOST_FAILURES = 10
 const WHOLE_TRACE = 1_000_000
 
 interface Settings {
+  readonly cell: CellName
   readonly seed: number
   readonly runs: number
-  readonly mutant: Mutant | undefined
+  readonly mutant: string | undefined
   readonly traceLines: number
 }
 
@@ -67,10 +69,10 @@ class Campaign {
 
   /** False: there is nothing more to do. */
   runNext(): boolean {
-    const { seed: first, runs, mutant } = this.settings
+    const { cell, seed: first, runs, mutant } = this.settings
     if (this.isStopped || this.done === runs) return false
     const isAlone = runs === 1
-    const result = runSeed(referenceCell(mutant), { seed: first + this.done, traceLines: isAlone ? WHOLE_TRACE : 0 })
+    const result = cellOf(cell).run({ seed: first + this.done, traceLines: isAlone ? WHOLE_TRACE : 0 }, mutant)
     this.done++
     this.totals.virtualMs += result.virtualMs
     this.totals.calls += result.calls
@@ -87,11 +89,11 @@ class Campaign {
   /** Without a mutant nothing broke; with one, what it is there to break. */
   get hasSucceeded(): boolean {
     const { mutant } = this.settings
-    return mutant ? this.failures.some((result) => isCaught(result, mutant)) : this.failures.length === 0
+    return mutant ? this.failures.some((result) => this.isCaught(result, mutant)) : this.failures.length === 0
   }
 
   summary(): string {
-    const { seed: first, runs, mutant } = this.settings
+    const { cell, seed: first, runs, mutant } = this.settings
     const { virtualMs, calls, faults } = this.totals
     const seconds = (performance.now() - this.begunAt) / 1_000
     const rest = runs - this.done
@@ -99,37 +101,39 @@ class Campaign {
       `${this.done} seeds from ${first}: ${this.failures.length} with violations`,
       `${(virtualMs / 3_600_000).toFixed(2)} virtual hours, ${calls} calls, ${faults} faults`,
       `${seconds.toFixed(1)} s, ${((this.done / seconds) * 60).toFixed(0)} seeds a minute`,
-      ...this.failures.map((result) => `replay: ${replayLine(result.seed, mutant)}`),
-      ...(rest > 0 && !mutant ? [`go on: ${replayLine(first + this.done)} --runs ${rest}`] : []),
+      ...this.failures.map((result) => `replay: ${replayLine(cell, result.seed, mutant)}`),
+      ...(rest > 0 && !mutant ? [`go on: ${replayLine(cell, first + this.done)} --runs ${rest}`] : []),
     ].join('\n')
   }
 
   private fail(result: RunResult): void {
-    const { mutant, traceLines } = this.settings
+    const { cell, mutant, traceLines } = this.settings
     this.failures.push(result)
     const shownAtMs = result.history.events[Math.min(...result.violations.map(({ at }) => at))]!.atMs
     const before = result.traceLines.filter((line) => Number.parseInt(line, 10) <= shownAtMs)
-    console.log([describeFailure(result, mutant), ...before.slice(Math.max(0, before.length - traceLines))].join('\n'))
-    if (mutant ? isCaught(result, mutant) : this.failures.length === MOST_FAILURES) this.stop()
+    console.log(
+      [describeFailure(cell, result, mutant), ...before.slice(Math.max(0, before.length - traceLines))].join('\n'),
+    )
+    if (mutant ? this.isCaught(result, mutant) : this.failures.length === MOST_FAILURES) this.stop()
+  }
+
+  /** Whether an invariant broke that this mutant is there to break. */
+  private isCaught({ violations }: RunResult, mutant: string): boolean {
+    const invariants = cellOf(this.settings.cell).mutants[mutant] ?? []
+    return violations.some(({ invariant }) => invariants.some((one) => one === invariant))
   }
 }
 
-function replayLine(seed: number, mutant?: Mutant): string {
-  return `npm run sim -- --seed ${seed}${mutant ? ` --mutant ${mutant}` : ''}`
+function replayLine(cell: CellName, seed: number, mutant?: string): string {
+  return `npm run sim -- ${cell === DEFAULT_CELL ? '' : `--cell ${cell} `}--seed ${seed}${mutant ? ` --mutant ${mutant}` : ''}`
 }
 
-/** Whether an invariant broke that this mutant is there to break. */
-function isCaught({ violations }: RunResult, mutant: Mutant): boolean {
-  const invariants: readonly CheckedInvariant[] = MUTANTS[mutant]
-  return violations.some(({ invariant }) => invariants.some((one) => one === invariant))
-}
-
-export function describeFailure({ seed, history, violations }: RunResult, mutant?: Mutant): string {
+export function describeFailure(cell: CellName, { seed, history, violations }: RunResult, mutant?: string): string {
   const lines = violations.map(({ invariant, at, says }) => {
     const { atMs, by } = history.events[at]!
     return `  ${invariant} at ${atMs} ms, ${by}: ${says}`
   })
-  return [`seed ${seed}: ${violations.length} violations; ${replayLine(seed, mutant)}`, ...lines].join('\n')
+  return [`seed ${seed}: ${violations.length} violations; ${replayLine(cell, seed, mutant)}`, ...lines].join('\n')
 }
 
 function readSettings(args: readonly string[]): Settings | string {
@@ -137,6 +141,7 @@ function readSettings(args: readonly string[]): Settings | string {
     const { values } = parseArgs({
       args: [...args],
       options: {
+        cell: { type: 'string' },
         seed: { type: 'string' },
         runs: { type: 'string' },
         mutant: { type: 'string' },
@@ -145,19 +150,27 @@ function readSettings(args: readonly string[]): Settings | string {
       },
     })
     if (values.help) return USAGE
-    const { mutant } = values
-    if (mutant !== undefined && !isMutant(mutant)) return `no mutant ${mutant}\n\n${USAGE}`
+    const { cell = DEFAULT_CELL, mutant } = values
+    if (!isCell(cell)) return `no cell ${cell}\n\n${USAGE}`
+    if (mutant !== undefined && !Object.hasOwn(CELLS[cell].mutants, mutant)) return `no mutant ${mutant}\n\n${USAGE}`
     const seed = Number(values.seed ?? 1)
     const runs = Number(values.runs ?? (values.seed === undefined || mutant ? 100 : 1))
     const traceLines = Number(values.trace ?? 40)
     for (const count of [seed, runs, traceLines])
       if (!Number.isSafeInteger(count) || count < 0) return `not a count: ${count}\n\n${USAGE}`
-    return { seed, runs, mutant, traceLines }
+    return { cell, seed, runs, mutant, traceLines }
   } catch (error) {
     return `${error instanceof Error ? error.message : error}\n\n${USAGE}`
   }
 }
 
-function isMutant(name: string): name is Mutant {
-  return Object.hasOwn(MUTANTS, name)
+/** Without knowing which. */
+function cellOf(name: CellName): NamedCell {
+  return CELLS[name]
+}
+
+function mutantLines(): string {
+  return Object.entries(CELLS)
+    .map(([name, { mutants }]) => `                 ${name}: ${Object.keys(mutants).join(' ')}`)
+    .join('\n')
 }

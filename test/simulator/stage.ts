@@ -5,7 +5,7 @@
 import type { Choices } from '../../shared/simulator/choices.js'
 import { Trace } from '../../shared/simulator/trace.js'
 import { type Death, World, type WorldOptions } from '../../shared/simulator/world.js'
-import type { CellUnderTest, ClientProgram, ReplicaProgram } from './cell-under-test.js'
+import type { CellUnderTest, ClientProgram, ClientSetup, ReplicaProgram } from './cell-under-test.js'
 import type { ClientEvent, History, HistoryEvent, Request, ServerEvent, WorldEvent } from './history.js'
 
 export interface StageOptions {
@@ -59,11 +59,15 @@ export class Stage<Message, Stored> {
 
   // Clients
 
+  get hasClaims(): boolean {
+    return this.cell.hasClaims
+  }
+
   addClient(name: string): void {
     this.clients.push(name)
     this.open.set(name, new Map())
     this.world.addNode(name, (machine) => {
-      const report = (event: ClientEvent): void => this.record(name, event)
+      const report: ClientSetup['report'] = (event) => this.record(name, event)
       const program = this.cell.bootClient(machine, { replicas: this.members, report })
       this.clientPrograms.set(name, program)
       return program

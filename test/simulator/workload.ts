@@ -1,5 +1,6 @@
 /**
- * What clients do: small writes to few documents, reads of several at all levels, claims now and then. Few documents and
+ * What clients do: small writes to few documents, reads of several at all levels, claims now and then where there are
+ * any. Few documents and
  * many sessions, so that almost every read shows writes of others. Drawn from a random source of its own: what a cell
  * does, right or wrong, does not change what it is asked.
  */
@@ -55,8 +56,8 @@ export class Workload<Message, Stored> {
 
   private nextRequest(mayWrite: boolean): Request | undefined {
     const kind = this.random.below(100)
-    if (kind < 5) return { type: 'claim', key: this.key() }
-    if (kind < 12) return { type: 'read-claim', key: this.key() }
+    if (this.stage.hasClaims && kind < 5) return { type: 'claim', key: this.key() }
+    if (this.stage.hasClaims && kind < 12) return { type: 'read-claim', key: this.key() }
     if (kind < 56) return { type: 'read', documents: this.documents(), level: this.level() }
     if (!mayWrite) return undefined
     const documents = this.documents()

@@ -2,6 +2,7 @@
  * A cell as HTTP sees it: the real desk where sessions are served, over a view that tests write. By itself it has one
  * member, which has what its documents have, and nothing is ever waited for.
  */
+
 import { createSessionKeys } from '../../../server/access/session-keys.js'
 import { SessionDesk } from '../../../server/host/session-desk.js'
 import type { Cell, CellStatus, Progress } from '../../../server/replica/cell.js'
@@ -10,6 +11,7 @@ import type { CellId } from '../../../shared/clock/cell.js'
 import type { Dot } from '../../../shared/clock/dot.js'
 import { Lineages } from '../../../shared/clock/lineages.js'
 import type { VersionVector } from '../../../shared/clock/version-vector.js'
+import { CausewayError } from '../../../shared/errors/error.js'
 import type { ReplicaView } from '../../../shared/session/check.js'
 import type { SessionToken } from '../../../shared/session/token.js'
 import { ManualClock } from '../../support/manual-clock.js'
@@ -72,6 +74,17 @@ export class FakeCell implements Cell {
   /** A token of a session that has seen this. */
   tokenOf(vector: VersionVector, change: Partial<SessionToken> = {}): string {
     return this.sessions.encode({ ...this.sessions.fresh(), vector, ...change })
+  }
+
+  readonly commands: string[] = []
+
+  forceRecover(): void {
+    this.commands.push('force-recover')
+  }
+
+  removeMember(name: string): void {
+    if (name !== 'b') throw new CausewayError('request/not-found', { member: name })
+    this.commands.push(`remove ${name}`)
   }
 
   status(): CellStatus {

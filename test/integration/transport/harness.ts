@@ -5,6 +5,7 @@ import { type AddressInfo, connect, type Socket } from 'node:net'
 import { setImmediate as immediate } from 'node:timers/promises'
 import { vi } from 'vitest'
 import { WebSocket } from 'ws'
+import type { PeerTalk } from '../../../server/replica/cell.js'
 import type { Caller } from '../../../server/transport/connection.js'
 import type { TransportLimits } from '../../../server/transport/limits.js'
 import type { TransportEvent } from '../../../server/transport/observer.js'
@@ -43,6 +44,7 @@ export interface ServerOptions {
   documents?: MemoryDocuments
   authenticate?: (credentials: Credentials) => Promise<Caller>
   limits?: Partial<TransportLimits>
+  talk?: PeerTalk
 }
 
 const running: Server[] = []
@@ -58,6 +60,7 @@ export async function startServer(options: ServerOptions = {}): Promise<Server> 
   const transport = createWebSocketServer({
     documents,
     authenticate: options.authenticate ?? (async () => ANYBODY),
+    ...(options.talk === undefined ? {} : { talk: options.talk }),
     // Time moves faster here than any peer can answer a ping; tests of dead peers set their own. A peer of bare bytes
     // answers no close either.
     limits: { pingIntervalMs: 3_600_000, closeMs: 100, ...options.limits },

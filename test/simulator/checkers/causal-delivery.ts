@@ -9,9 +9,19 @@ import { type Accept, type Checker, Findings, keyOf } from '../observed.js'
 
 export const checkCausalDelivery: Checker = ({ events, lineages, accepts }) => {
   const findings = new Findings('I2')
+  /** With what is on its way to the log. */
+  const ahead = new Map<string, DenseVector>()
   replayClocks(events, lineages, (at, event, clock) => {
+    if (event.type === 'taken') {
+      const taken = ahead.get(event.by) ?? clock.slice()
+      ahead.set(event.by, taken)
+      lineages.raise(taken, lineages.indexOf(event.dot.origin), event.dot.seq)
+    } else if (event.type === 'rewound' || event.type === 'start') ahead.delete(event.by)
     if (event.type === 'accept') {
-      const difference = dependsOnAll(event, clock, lineages)
+      const taken = ahead.get(event.by)
+      const had = taken ? taken.slice() : clock
+      if (taken) joinInto(had, clock)
+      const difference = dependsOnAll(event, had, lineages)
       if (difference) findings.add(at, `${lineages.format(event.dot)} ${difference}`)
     }
     if (event.type !== 'deliver') return

@@ -25,6 +25,7 @@ export const checkLastWriter: Checker = (observed) => {
       const id = read.contents.registers.get(register)
       const value = id === undefined ? undefined : observed.writes.get(id)
       if (id !== undefined && !value) continue // I9 speaks of it.
+      if (value?.isRemade) continue
       for (const writes of authors.values()) {
         const last = lastIn(past, writes)
         if (!last || last === value) continue
@@ -52,7 +53,7 @@ export const checkLastWriter: Checker = (observed) => {
 function writersByRegister(observed: Observed): Map<string, Map<number, Write[]>> {
   const registers = new Map<string, Map<number, Write[]>>()
   for (const write of observed.writes.values()) {
-    if (!observed.isReal(write)) continue
+    if (!observed.isReal(write) || write.isRemade) continue
     for (const register of write.registers) {
       const authors = registers.get(register) ?? new Map<number, Write[]>()
       registers.set(register, authors.set(write.session, [...(authors.get(write.session) ?? []), write]))

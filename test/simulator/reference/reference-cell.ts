@@ -11,6 +11,7 @@ export function referenceCell(mutant?: Mutant): CellUnderTest<Message, Stored> {
     bootReplica: (machine, setup) => new ReferenceReplica(machine, setup, mutant),
     bootClient: (machine, setup) => new ReferenceClient(machine, setup, mutant),
     services: new Map([[COORDINATOR, bootCoordinator]]),
+    hasClaims: true,
     describe: describeMessage,
   }
 }
