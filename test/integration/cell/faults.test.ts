@@ -13,7 +13,12 @@ async function expectGood(trial: Trial): Promise<void> {
   for (const session of load.sessions) {
     for (const [what, count] of session.refusals) refusals.set(what, (refusals.get(what) ?? 0) + count)
   }
-  if (process.env.VERBOSE) console.log(`${recording.count('ok')} ok, ${recording.count('unknown')} unknown, ${recording.count('marked')} marked, settled in ${Math.round(settledMs)} ms`, refusals, trial.watches.map(({ replica, states }) => `${replica} ${states}`))
+  if (process.env['VERBOSE'])
+    console.log(
+      `${recording.count('ok')} ok, ${recording.count('unknown')} unknown, ${recording.count('marked')} marked, settled in ${Math.round(settledMs)} ms`,
+      refusals,
+      trial.watches.map(({ replica, states }) => `${replica} ${states}`),
+    )
   expect(findings).toEqual([])
 }
 
@@ -46,12 +51,12 @@ describe('promises to clients hold', { timeout: 120_000 }, () => {
     cell.partition(['a'], ['b'], ['c'])
     await trial.pause(3_000)
     cell.heal()
-    cell.cut('b', 'c')
+    trial.cell.cut('b', 'c')
     await trial.pause(1_500)
     cell.reset('a', 'b')
     cell.heal()
-    cell.cut('a', 'b')
-    cell.cut('a', 'c')
+    trial.cell.cut('a', 'b')
+    trial.cell.cut('a', 'c')
     await trial.pause(2_000)
     await expectGood(trial)
   })

@@ -58,9 +58,7 @@ export class Recording {
     const violations = checkHistory({ members, events }, CHECKED)
     return [
       ...this.problems.slice(0, 10),
-      ...violations.map(
-        ({ invariant, at, says }) => `${invariant} at ${events[at]?.atMs ?? 0} ms: ${says}`,
-      ),
+      ...violations.map(({ invariant, at, says }) => `${invariant} at ${events[at]?.atMs ?? 0} ms: ${says}`),
     ]
   }
 
