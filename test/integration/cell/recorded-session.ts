@@ -20,6 +20,7 @@ const EXPECTED_REFUSALS = new Set([
   'read/not-majority-durable',
   'cell/recovering',
   'cell/starting',
+  'cell/draining',
 ])
 const PAUSE_MS = 60
 

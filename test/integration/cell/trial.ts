@@ -147,6 +147,25 @@ export class Trial {
     this.recording.add(name, { type: 'recovered' })
   }
 
+  /** Positions of the first and the last op in a replica's log. */
+  logOf(name: string): { readonly from: number; readonly to: number } {
+    const file = this.openFile(name)
+    const row = file.prepare<[], { from: number; to: number }>(
+      'SELECT MIN(position) "from", MAX(position) "to" FROM ops',
+    )
+    const found = row.get()!
+    file.close()
+    return found
+  }
+
+  async until(what: string, holds: () => boolean): Promise<void> {
+    const endsAtMs = performance.now() + SETTLE_LIMIT_MS
+    while (!holds()) {
+      if (performance.now() > endsAtMs) throw new Error(`not in time: ${what}`)
+      await this.pause(POLL_MS)
+    }
+  }
+
   // --- the end ----------------------------------------------------------------------------------------------------
 
   /** Heals everything and lets clients and replicas come to rest; what was wrong, in words. */
@@ -218,7 +237,7 @@ export class Trial {
   private recordLineages(): void {
     const known = new Set<string>()
     for (const name of this.cell.names) {
-      const file = new Database(join(this.cell.replica(name).data, DATABASE_FILE), { readonly: true })
+      const file = this.openFile(name)
       const rows = file
         .prepare<[], { name: OriginId; before: OriginId; seq: number }>(
           `SELECT one.name, other.name AS before, one.predecessor_seq AS seq
@@ -239,5 +258,9 @@ export class Trial {
         })
       }
     }
+  }
+
+  private openFile(name: string): Database.Database {
+    return new Database(join(this.cell.replica(name).data, DATABASE_FILE), { readonly: true })
   }
 }
