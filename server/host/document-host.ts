@@ -3,7 +3,7 @@
  * durable to subscribers. It holds no rule of its own about updates.
  */
 import { assert, unreachable } from '../../shared/base/assert.js'
-import { type Dot, formatDot } from '../../shared/clock/dot.js'
+import type { Dot } from '../../shared/clock/dot.js'
 import { hybridTimeToMs } from '../../shared/clock/hybrid-clock.js'
 import type { VersionVector } from '../../shared/clock/version-vector.js'
 import type { ErrorCodeName } from '../../shared/errors/codes.js'
@@ -27,6 +27,7 @@ import type { ReceivedPart, Replica, ReplicaEffect, ReplicaInput } from '../repl
 import type { Log } from '../storage/log.js'
 import { Acknowledgements, type Reach } from './acknowledgements.js'
 import { type Committed, Committer } from './committer.js'
+import { DeliveredContents } from './delivered-contents.js'
 import { Joins } from './joins.js'
 import type { Histogram, Metrics } from './metrics.js'
 import { type Entry, OpenDocuments } from './open-documents.js'
@@ -100,6 +101,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
   private readonly committer: Committer
   private readonly open: OpenDocuments
   private readonly joins: Joins
+  private readonly delivered: DeliveredContents
   private readonly announcements: RateLimiter
   private isDraining = false
   private isProbing = false
@@ -146,7 +148,10 @@ export class DocumentHost implements Documents, SubscriptionHost {
         assert(document, 'a loaded document is open')
         return document
       },
-      settle: (name) => settleContents({ log, workers }, name),
+      settle: async (name) => {
+        await settleContents({ log, workers }, name)
+        return await log.open(name)
+      },
       seed: (name) => this.seed(name),
       isQuiet: (document) => replica.isQuiet(document),
       onUnload: (document) => this.step({ type: 'document-unloaded', document: document.name }),
@@ -156,6 +161,20 @@ export class DocumentHost implements Documents, SubscriptionHost {
       now,
       diffInWorker: (whole, stateVector) =>
         this.waiting('diff', () => workers.diff({ snapshot: whole, tail: [] }, stateVector)),
+    })
+    this.delivered = new DeliveredContents({
+      agrees: (state, { update, overlaps }) =>
+        this.waiting('content-check', () => workers.agrees(state, update, overlaps, NOTHING)),
+      fingerprint: (state) => workers.fingerprint(state),
+      settle: (name) => settleContents({ log, workers }, name),
+      onDisk: () => this.committer.settled(),
+      isOpen: (document) => this.open.get(document.name)?.document === document,
+      compared: (document, times) => {
+        for (let n = 0; n < times; n++) this.step({ type: 'overlaps-compared', document })
+      },
+      superseded: (document, error) => this.open.supersede(document.name, error),
+      onContested: (error) => this.onFailure('document/contested', error),
+      onFailure: (error) => this.workFailed('document/content-check-failed', error),
     })
     this.committer = new Committer({
       log,
@@ -464,7 +483,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
         this.onFailure('document/unfit', effect.error)
         break
       case 'overlaps-delivered':
-        this.compareDelivered(effect).catch((error: unknown) => this.workFailed('document/content-check-failed', error))
+        this.delivered.compare(effect)
         break
       case 'owners-differ':
         this.rereadOwners(effect.document)
@@ -548,26 +567,6 @@ export class DocumentHost implements Documents, SubscriptionHost {
       verdict = asCausewayError(error)
     }
     this.step({ type: 'content-compared', document: document.name, lane, check, verdict, nowMs: this.now() })
-  }
-
-  /**
-   * Another replica's op carries ids that are here already. That is usual when a client hops; where it carries other
-   * content under them, the document is settled in the log, by its next load. Whoever has it open may have been shown
-   * what does not hold, and cannot be told otherwise: only what is loaded anew is right.
-   */
-  private async compareDelivered(
-    effect: Extract<ReplicaEffect<HostSource>, { type: 'overlaps-delivered' }>,
-  ): Promise<void> {
-    const { document, update, overlaps, dot } = effect
-    const content = { snapshot: undefined, tail: document.acceptedContent }
-    const agrees = await this.waiting('content-check', () => this.workers.agrees(content, update, overlaps, NOTHING))
-    if (agrees) return
-    const error = new CausewayError('document/equivocation', { document: document.name, dot: formatDot(dot) })
-    this.onFailure('document/contested', error)
-    await this.committer.settled()
-    const entry = this.open.get(document.name)
-    if (entry?.document !== document) return
-    for (const subscription of [...entry.subscriptions]) subscription.end(error)
   }
 
   /** Work that a stop cuts short has not failed: what it would have made is not there yet, and nothing is lost. */

@@ -84,6 +84,9 @@ interface Peer {
   answered: number
 }
 
+/** How long a member that starts waits for others, who may know that its disk is old, before it serves by itself. */
+const MEET_LIMIT_MS = 1_500
+
 /** Claims that changed are written down this often: a start that lost the newest ones hears them again from others. */
 const CLAIMS_MS = 250
 /** Dots that sessions wait for and nobody may hold: what was asked about each is forgotten beyond so many. */
@@ -103,6 +106,8 @@ export class Member {
   private readonly peers = new Map<string, Peer>()
   private recovery: Recovery | undefined
   private nowMs = 0
+  private startedAtMs = 0
+  private hasBeenTold = false
   private durable: VersionVector
   private readonly heads: Map<OriginId, Head>
   private floor: VersionVector
@@ -197,7 +202,15 @@ export class Member {
 
   /** Whether clients may be served and their edits accepted. */
   get isServing(): boolean {
-    return this.recovery?.mayServe === true && this.joining === undefined
+    return this.recovery?.mayServe === true && this.joining === undefined && this.hasMet
+  }
+
+  /**
+   * Whether somebody has told what this member once claimed, or nobody does in time. A disk that is an old copy looks whole
+   * by itself, and strangers without a token would be shown what is long over.
+   */
+  private get hasMet(): boolean {
+    return this.hasBeenTold || this.isAlone || this.nowMs - this.startedAtMs >= MEET_LIMIT_MS
   }
 
   /**
@@ -209,7 +222,8 @@ export class Member {
   }
 
   get state(): RecoveryState | 'starting' {
-    return this.recovery?.state ?? 'starting'
+    if (!this.recovery) return 'starting'
+    return this.recovery.state === 'ready' && !this.hasMet ? 'starting' : this.recovery.state
   }
 
   /** Whether a majority of the members is whole and reachable, this one included. */
@@ -361,6 +375,7 @@ export class Member {
   private take(input: MemberInput, effects: MemberEffect[]): void {
     switch (input.type) {
       case 'start':
+        this.startedAtMs = this.nowMs
         this.start(effects)
         break
       case 'connected': {
@@ -671,6 +686,7 @@ export class Member {
     effects: MemberEffect[],
   ): void {
     if (peer.relation !== 'same') return
+    this.hasBeenTold = true
     const { vector, standing, life, claims, probe } = told
     this.hasHeard ||= !sameVector(peer.vector, vector)
     peer.vector = vector

@@ -20,6 +20,7 @@ const EXPECTED_REFUSALS = new Set([
   'read/not-majority-durable',
   'cell/recovering',
   'cell/starting',
+  'cell/draining',
 ])
 const PAUSE_MS = 60
 
@@ -63,7 +64,11 @@ export class RecordedSession {
   }
 
   /** Resolves when it has happened, or when that cannot be known and the session is over. */
-  async write(documents: readonly string[], registers: readonly string[], concern: 'local' | 'majority'): Promise<void> {
+  async write(
+    documents: readonly string[],
+    registers: readonly string[],
+    concern: 'local' | 'majority',
+  ): Promise<void> {
     const { recording } = this.trial
     await this.perform({ type: 'write', id: recording.nextWrite(), documents, registers, concern })
     for (const id of this.toRepeat) {
@@ -247,13 +252,13 @@ function wireOf({ id, documents, registers, concern }: WriteRequest, form: numbe
       .filter((register) => register.startsWith(`${document}#`))
       .map((register) => ({ op: 'set', path: ['registers', register.slice(document.length + 1)], value: id })),
   ]
-  const [document] = documents
+  const [document = ''] = documents
   if (documents.length === 1 && registers.length === 0 && form === 0) {
     const path = `/v1/documents/${encodeURIComponent(document)}/updates?${query}`
     return { method: 'POST', path, headers: { 'content-type': 'application/octet-stream' }, body: updateOf(id) }
   }
   if (documents.length === 1) {
-    const body = JSON.stringify({ operations: operationsOn(document!) })
+    const body = JSON.stringify({ operations: operationsOn(document) })
     return { method: 'PATCH', path: `/v1/documents/${encodeURIComponent(document)}?${query}`, headers: json, body }
   }
   const update = form === 0 && registers.length === 0 ? Buffer.from(updateOf(id)).toString('base64') : undefined

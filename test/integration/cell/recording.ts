@@ -27,12 +27,17 @@ export class Recording {
     this.keys = createSessionKeys({ cell: cell as CellId, secret })
   }
 
+  /** Since the beginning, in whole milliseconds. */
+  get nowMs(): number {
+    return Math.round(performance.now() - this.startedMs)
+  }
+
   add(by: string, event: ClientEvent | ServerEvent | WorldEvent): void {
-    this.events.push({ atMs: performance.now() - this.startedMs, by, ...event })
+    this.events.push({ atMs: this.nowMs, by, ...event })
   }
 
   problem(what: string): void {
-    this.problems.push(`at ${Math.round(performance.now() - this.startedMs)} ms: ${what}`)
+    this.problems.push(`at ${this.nowMs} ms: ${what}`)
   }
 
   nextCall(): number {
@@ -53,7 +58,7 @@ export class Recording {
     const violations = checkHistory({ members, events }, CHECKED)
     return [
       ...this.problems.slice(0, 10),
-      ...violations.map(({ invariant, at, says }) => `${invariant} at ${Math.round(events[at]?.atMs ?? 0)} ms: ${says}`),
+      ...violations.map(({ invariant, at, says }) => `${invariant} at ${events[at]?.atMs ?? 0} ms: ${says}`),
     ]
   }
 

@@ -13,6 +13,7 @@ const LEVEL: Level = 'eventual'
 interface Look {
   readonly document: string
   readonly ids: ReadonlySet<WriteId>
+  readonly atMs: number
 }
 
 export class ReplicaWatch {
@@ -38,10 +39,11 @@ export class ReplicaWatch {
   /** `held`: writes that are there at the end; what died with a disk may be missing earlier. */
   check(held: ReadonlySet<WriteId>): void {
     const shown = new Map<string, ReadonlySet<WriteId>>()
-    for (const { document, ids } of this.looks) {
-      for (const id of shown.get(document) ?? []) {
-        if (ids.has(id) || !held.has(id)) continue
-        this.trial.recording.problem(`${this.replica} shows ${document} without write ${id}, which it had shown before`)
+    for (const { document, ids, atMs } of this.looks) {
+      const lacking = [...(shown.get(document) ?? [])].filter((id) => held.has(id) && !ids.has(id))
+      if (lacking.length > 0) {
+        const what = `${ids.size} writes of ${document}, without ${lacking.length} that it had shown: ${lacking.slice(0, 5)}`
+        this.trial.recording.problem(`${this.replica} showed at ${atMs} ms ${what}`)
         return
       }
       shown.set(document, ids)
@@ -51,14 +53,19 @@ export class ReplicaWatch {
   private async watch(documents: readonly string[]): Promise<void> {
     for (let round = 0; !this.isOver; round++) {
       const document = documents[round % documents.length]!
-      const answer = await this.trial.ask(this.replica, `/v1/documents/${encodeURIComponent(document)}?level=${LEVEL}`, { method: 'GET' })
+      const answer = await this.trial.ask(
+        this.replica,
+        `/v1/documents/${encodeURIComponent(document)}?level=${LEVEL}`,
+        { method: 'GET' },
+      )
       const isShown = answer.type === 'answer' && answer.status === 200
       if (isShown) {
         const ids = new Set(contentsOf(document, JSON.parse(answer.body)).writes.get(document))
-        this.looks.push({ document, ids })
+        this.looks.push({ document, ids, atMs: this.trial.recording.nowMs })
       }
       const ready = await this.trial.ask(this.replica, '/readyz', { method: 'GET' })
-      const { state, ready: isReady } = ready.type === 'answer' ? JSON.parse(ready.body) : { state: 'silent', ready: true }
+      const { state, ready: isReady } =
+        ready.type === 'answer' ? JSON.parse(ready.body) : { state: 'silent', ready: true }
       if (state !== this.states.at(-1)) this.states.push(state)
       if (isShown && !isReady) this.trial.recording.problem(`${this.replica} shows ${document} and is ${state}`)
       await this.trial.pause(EVERY_MS)

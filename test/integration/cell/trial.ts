@@ -8,12 +8,12 @@ import { DATABASE_FILE } from '../../../server/storage/schema.js'
 import { Random } from '../../../shared/base/random.js'
 import type { OriginId } from '../../../shared/clock/dot.js'
 import { EMPTY_VECTOR, type VersionVector } from '../../../shared/clock/version-vector.js'
-import type { CellProcesses } from '../../support/cell-processes.js'
 import type { WriteId } from '../../simulator/history.js'
+import type { CellProcesses } from '../../support/cell-processes.js'
 import { call, type HttpOutcome, type HttpRequest } from './http-call.js'
 import { DOCUMENTS, Load } from './load.js'
-import { Recording } from './recording.js'
 import { contentsOf, TIMEOUT_MS } from './recorded-session.js'
+import { Recording } from './recording.js'
 import { ReplicaWatch } from './replica-watch.js'
 
 export const CELL_SECRET = 'a secret of thirty-two bytes or so'
@@ -87,11 +87,14 @@ export class Trial {
     const abort = new AbortController()
     under.add(abort)
     let isLate = false
-    const patienceMs = this.still.has(replica) ? STILL_PATIENCE_MS : TIMEOUT_MS + GRACE_MS
-    const timer = setTimeout(() => {
-      isLate = !this.still.has(replica)
-      abort.abort()
-    }, patienceMs)
+    const isStill = this.still.has(replica)
+    const timer = setTimeout(
+      () => {
+        isLate = !isStill
+        abort.abort()
+      },
+      isStill ? STILL_PATIENCE_MS : TIMEOUT_MS + GRACE_MS,
+    )
     const outcome = await call({ ...request, url: `${this.cell.replica(replica).http}${path}` }, abort.signal)
     clearTimeout(timer)
     under.delete(abort)
@@ -142,6 +145,25 @@ export class Trial {
     this.recording.add(name, { type: 'disk', fault: copy === undefined ? 'lost' : 'restored' })
     await this.cell.restart(name, copy === undefined ? { wipe: true } : { restoreFrom: copy })
     this.recording.add(name, { type: 'recovered' })
+  }
+
+  /** Positions of the first and the last op in a replica's log. */
+  logOf(name: string): { readonly from: number; readonly to: number } {
+    const file = this.openFile(name)
+    const row = file.prepare<[], { from: number; to: number }>(
+      'SELECT MIN(position) "from", MAX(position) "to" FROM ops',
+    )
+    const found = row.get()!
+    file.close()
+    return found
+  }
+
+  async until(what: string, holds: () => boolean): Promise<void> {
+    const endsAtMs = performance.now() + SETTLE_LIMIT_MS
+    while (!holds()) {
+      if (performance.now() > endsAtMs) throw new Error(`not in time: ${what}`)
+      await this.pause(POLL_MS)
+    }
   }
 
   // --- the end ----------------------------------------------------------------------------------------------------
@@ -215,7 +237,7 @@ export class Trial {
   private recordLineages(): void {
     const known = new Set<string>()
     for (const name of this.cell.names) {
-      const file = new Database(join(this.cell.replica(name).data, DATABASE_FILE), { readonly: true })
+      const file = this.openFile(name)
       const rows = file
         .prepare<[], { name: OriginId; before: OriginId; seq: number }>(
           `SELECT one.name, other.name AS before, one.predecessor_seq AS seq
@@ -236,5 +258,9 @@ export class Trial {
         })
       }
     }
+  }
+
+  private openFile(name: string): Database.Database {
+    return new Database(join(this.cell.replica(name).data, DATABASE_FILE), { readonly: true })
   }
 }
