@@ -68,7 +68,12 @@ export class Maintenance {
   private async prune(): Promise<void> {
     const { log, workers, budget, ceiling, now, onPruned } = this.options
     const { maxAgeMs, maxBytes } = budget
-    const { wanted, deletedOps, floorVector } = await log.prune({ maxAgeMs, maxBytes, nowMs: now(), ceiling: ceiling() })
+    const { wanted, deletedOps, floorVector } = await log.prune({
+      maxAgeMs,
+      maxBytes,
+      nowMs: now(),
+      ceiling: ceiling(),
+    })
     if (deletedOps > 0) onPruned(floorVector)
     for (const { document, generation, position } of wanted) {
       const stored = await log.load(document, { upTo: position })

@@ -74,6 +74,7 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
     cellName: config.cell,
     listed: members,
     isNewCell: config.newCell,
+    serveAloneAfterMs: config.serveAloneAfterMs,
     log: storage,
     now: Date.now,
     onAlarm: (alarm, details) => log.warn('cell/alarm', { alarm, details }),
