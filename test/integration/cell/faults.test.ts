@@ -74,10 +74,11 @@ describe('promises to clients hold', { timeout: 120_000 }, () => {
     await trial.pause(1_500)
     const old = await trial.backUp('c')
     await trial.pause(1_500)
-    // What only it has goes with its disk.
+    // What only it has goes with its disk, on the way to others included.
     cell.partition(['b'], ['a', 'c'])
     await trial.pause(3_000)
     await trial.kill('b')
+    for (const other of ['a', 'c']) cell.reset('b', other)
     cell.heal()
     await trial.restartOnOtherDisk('b')
     await trial.pause(2_000)
