@@ -44,6 +44,7 @@ export interface CellHostOptions {
   readonly cellName: string
   readonly listed: ReadonlyMap<string, string>
   readonly isNewCell: boolean
+  readonly serveAloneAfterMs: number
   readonly log: Log
   readonly now: () => number
   readonly onAlarm: (alarm: string, details: string) => void
@@ -96,7 +97,7 @@ export class CellHost implements DocumentCell {
 
   /** Throws `config/invalid` where the configuration and the stored membership do not agree. */
   constructor(options: CellHostOptions) {
-    const { name, origin, cellName, listed, isNewCell, log } = options
+    const { name, origin, cellName, listed, isNewCell, serveAloneAfterMs, log } = options
     const { recovered } = log
     this.options = options
     this.log = log
@@ -109,6 +110,7 @@ export class CellHost implements DocumentCell {
       cellName,
       listed,
       isNewCell,
+      serveAloneAfterMs,
       drawn: drawIdentity(),
       stored: recovered.cell,
       heads: recovered,

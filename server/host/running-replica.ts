@@ -76,6 +76,7 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
     cellName: config.cell,
     listed: members,
     isNewCell: config.newCell,
+    serveAloneAfterMs: config.serveAloneAfterMs,
     log: storage,
     // Unix time for people, and never back: the core waits by it.
     now: () => performance.timeOrigin + performance.now(),

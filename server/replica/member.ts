@@ -68,6 +68,8 @@ export interface MemberOptions {
   readonly lineages: Lineages
   readonly chain: ChainFunction
   readonly limits?: MemberLimits
+  /** How long a start waits for a peer, who may know that this disk is old, before it serves by itself. */
+  readonly serveAloneAfterMs?: number
 }
 
 interface Peer {
@@ -84,8 +86,7 @@ interface Peer {
   answered: number
 }
 
-/** How long a member that starts waits for others, who may know that its disk is old, before it serves by itself. */
-const MEET_LIMIT_MS = 1_500
+const SERVE_ALONE_AFTER_MS = 5_000
 
 const STUCK: RecoveryState = 'stuck: majority lost'
 const STUCK_MS = 2_000
@@ -216,7 +217,8 @@ export class Member {
    * by itself, and strangers without a token would be shown what is long over.
    */
   private get hasMet(): boolean {
-    return this.hasBeenTold || this.isAlone || this.nowMs - this.startedAtMs >= MEET_LIMIT_MS
+    const { serveAloneAfterMs = SERVE_ALONE_AFTER_MS } = this.options
+    return this.hasBeenTold || this.isAlone || this.nowMs - this.startedAtMs >= serveAloneAfterMs
   }
 
   /**
