@@ -18,11 +18,11 @@ export class Server {
   /**
    * Starts a contestant.
    * @param place `{data, root}`: its data folder, and the checkout of Causeway to run
-   * @param options `waitsUntilReady` false leaves the waiting to the caller
+   * @param options `waitsUntilReady` false leaves the waiting to the caller; `port`: where it listens, else a free one
    */
-  static async start(contestant, place, { waitsUntilReady = true } = {}) {
+  static async start(contestant, place, { waitsUntilReady = true, port } = {}) {
     const server = new Server()
-    server.port = await freePort()
+    server.port = port ?? (await freePort())
     server.contestant = contestant
     server.#spawn(contestant.command({ ...place, port: server.port }))
     try {
@@ -138,7 +138,8 @@ export function watch(child) {
   child.once('exit', () => living.delete(child))
 }
 
-function freePort() {
+/** A port of the loopback interface that nobody listens on now. */
+export function freePort() {
   return new Promise((resolve, reject) => {
     const probe = createServer()
     probe.once('error', reject)

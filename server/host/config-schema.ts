@@ -127,6 +127,7 @@ const log = z.strictObject({
 const logBudget = z.strictObject({
   maxAgeMs: about('Age to which ops stay in the log.', z._default(count(0, 10 * 365 * 86_400_000), 7 * 86_400_000)),
   maxBytes: about('Size to which ops stay in the log.', z._default(count(MIB, 1024 * 1024 * MIB), 2048 * MIB)),
+  everyMs: about('How often the log is brought within its budget.', z._default(count(100, 86_400_000), 60_000)),
 })
 
 const metrics = z.strictObject({

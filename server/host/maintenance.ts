@@ -10,7 +10,7 @@ import { byTime } from './settle-contents.js'
 export interface MaintenanceOptions {
   readonly log: Log
   readonly workers: DocumentWorkers
-  readonly budget: { readonly maxAgeMs: number; readonly maxBytes: number }
+  readonly budget: { readonly maxAgeMs: number; readonly maxBytes: number; readonly everyMs: number }
   /** The majority-durable cut: nothing above it is pruned. */
   readonly ceiling: () => VersionVector
   /** The log begins above this now. */
@@ -25,7 +25,6 @@ export interface MaintenanceOptions {
 }
 
 const SCRUB_EVERY_MS = 1_000
-const PRUNE_EVERY_MS = 60_000
 
 export class Maintenance {
   private readonly options: MaintenanceOptions
@@ -42,7 +41,7 @@ export class Maintenance {
   tick(): void {
     const nowMs = this.options.now()
     if (this.isBusy) return
-    if (nowMs - this.prunedAtMs >= PRUNE_EVERY_MS) {
+    if (nowMs - this.prunedAtMs >= this.options.budget.everyMs) {
       this.prunedAtMs = nowMs
       this.run(() => this.prune())
     } else if (nowMs - this.scrubbedAtMs >= SCRUB_EVERY_MS) {
@@ -68,7 +67,13 @@ export class Maintenance {
   /** Prunes; documents that hold the cut back get a base snapshot where their history will begin, for the next round. */
   private async prune(): Promise<void> {
     const { log, workers, budget, ceiling, now, onPruned } = this.options
-    const { wanted, deletedOps, floorVector } = await log.prune({ ...budget, nowMs: now(), ceiling: ceiling() })
+    const { maxAgeMs, maxBytes } = budget
+    const { wanted, deletedOps, floorVector } = await log.prune({
+      maxAgeMs,
+      maxBytes,
+      nowMs: now(),
+      ceiling: ceiling(),
+    })
     if (deletedOps > 0) onPruned(floorVector)
     for (const { document, generation, position } of wanted) {
       const stored = await log.load(document, { upTo: position })

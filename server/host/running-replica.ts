@@ -75,7 +75,8 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
     listed: members,
     isNewCell: config.newCell,
     log: storage,
-    now: Date.now,
+    // Unix time for people, and never back: the core waits by it.
+    now: () => performance.timeOrigin + performance.now(),
     onAlarm: (alarm, details) => log.warn('cell/alarm', { alarm, details }),
     onRefused: (peer, code, details) => log.warn('peer/refused', { peer, code, details }),
     onFailure: (error) => log.error('cell/failed', {}, error),

@@ -13,7 +13,6 @@ import {
   type CausalEffect,
   type CausalLimits,
   type ChainFunction,
-  type DeliveredOp,
   type Head,
 } from '../../shared/causal/delivery.js'
 import { heldByCount, MajorityCut, majorityOf, type WriteConcern } from '../../shared/causal/majority-cut.js'
@@ -23,142 +22,26 @@ import type { Lineages } from '../../shared/clock/lineages.js'
 import { EMPTY_VECTOR, sameVector, type VersionVector } from '../../shared/clock/version-vector.js'
 import { CausewayError } from '../../shared/errors/error.js'
 import type { Op } from '../../shared/protocol/op.js'
-import type { LoggedOp, LogRange } from '../../shared/protocol/op-log.js'
-import type { Claim, Hello, PeerMessage, Standing } from '../../shared/protocol/peer.js'
+import type { LoggedOp } from '../../shared/protocol/op-log.js'
+import type { Claim, Hello, Standing } from '../../shared/protocol/peer.js'
 import type { CellChange, StoredCell, StoredHeads } from '../../shared/protocol/stored-cell.js'
 import type { ReplicaView } from '../../shared/session/check.js'
 import { Birth, type BirthEffect, ignoredNames } from './birth.js'
 import { CatchUp, type CatchUpEffect, type CatchUpLimits } from './catch-up.js'
 import type { CellStatus, HeldBack, MemberStatus, Progress } from './cell.js'
 import { LagTracker } from './lag.js'
-import type { LogAnswer } from './op-stream.js'
+import type { CommittedOp, MemberEffect, MemberInput } from './member-messages.js'
 import {
-  type Answered,
-  type Asked,
   type LinkEffect,
   type LinkInput,
   type LinkLimits,
   type OwnFacts,
   PeerLink,
   type Relation,
-  type TalkMessage,
-  type Told,
 } from './peer-link.js'
 import { Recovery, type RecoveryEffect, type RecoveryState } from './recovery.js'
 import type { Receipt } from './state-transfer.js'
 import { isLost, type MemberReport } from './surplus.js'
-
-/** An op that became durable here: a peer's with the chain value that was verified, or an own one. */
-export type CommittedOp = { readonly op: Op } & Partial<Pick<DeliveredOp, 'from' | 'chain'>>
-
-export type MemberInput =
-  | { readonly type: 'start'; readonly nowMs: number }
-  /** A connection with this peer is up, and both have proved who they are. */
-  | { readonly type: 'connected'; readonly peer: string; readonly nowMs: number }
-  | { readonly type: 'received'; readonly peer: string; readonly message: PeerMessage; readonly nowMs: number }
-  | { readonly type: 'disconnected'; readonly peer: string; readonly nowMs: number }
-  /** In the order of the log, without gaps; the last one is at `position`. */
-  | {
-      readonly type: 'committed'
-      readonly ops: readonly CommittedOp[]
-      readonly position: number
-      readonly nowMs: number
-    }
-  /** Nothing handed over and not committed will be. */
-  | { readonly type: 'commit-failed' }
-  | { readonly type: 'writable-again'; readonly nowMs: number }
-  /** The log begins here now. */
-  | { readonly type: 'pruned'; readonly floor: VersionVector; readonly nowMs: number }
-  | {
-      readonly type: 'chains-read'
-      readonly peer: string
-      readonly connection: number
-      readonly chains: readonly (Uint8Array | undefined)[]
-    }
-  | { readonly type: 'log-read'; readonly peer: string; readonly answer: LogAnswer; readonly nowMs: number }
-  | {
-      readonly type: 'cut-opened'
-      readonly peer: string
-      readonly transfer: number
-      readonly cut: VersionVector | undefined
-    }
-  | {
-      readonly type: 'chunk-read'
-      readonly peer: string
-      readonly transfer: number
-      readonly index: number
-      readonly bytes: Uint8Array
-      readonly isLast: boolean
-    }
-  | {
-      readonly type: 'chunk-stored'
-      readonly peer: string
-      readonly index: number
-      readonly receipt: Receipt
-      readonly nowMs: number
-    }
-  | { readonly type: 'state-joined'; readonly heads: StoredHeads; readonly position: number; readonly nowMs: number }
-  | { readonly type: 'state-join-failed'; readonly nowMs: number }
-  /** Answers `store-cell`. */
-  | { readonly type: 'cell-stored'; readonly save: number; readonly nowMs: number }
-  /** Somebody here waits for others to have something on disk, or nobody does any more. */
-  | { readonly type: 'urgency-changed'; readonly isUrgent: boolean }
-  /** Ask all linked peers for what they have on disk now; answered by `vector-told`. */
-  | { readonly type: 'probe'; readonly probe: number }
-  | {
-      readonly type: 'talk'
-      readonly peer: string
-      readonly message: TalkMessage
-    }
-  /**
-   * An operator accepts that what died is lost (`refusalToForce` said nothing against it). `epoch`: 16 random hex digits,
-   * for a new epoch of the cell, where one is needed.
-   */
-  | { readonly type: 'force-recover'; readonly epoch: string; readonly nowMs: number }
-  /** An operator takes a dead member out (`refusalToRemove` said nothing against it); on every replica. */
-  | { readonly type: 'remove-member'; readonly name: string; readonly nowMs: number }
-  | { readonly type: 'tick'; readonly nowMs: number }
-
-export type MemberEffect =
-  | { readonly type: 'send'; readonly peer: string; readonly message: PeerMessage }
-  /** End the connection; it is tried again. `error` where somebody should be told. */
-  | { readonly type: 'close'; readonly peer: string; readonly error?: CausewayError }
-  /** The peer refuses us and says why. */
-  | { readonly type: 'refused'; readonly peer: string; readonly code: string; readonly details: string }
-  | { readonly type: 'linked' | 'unlinked'; readonly peer: string }
-  | { readonly type: 'talked'; readonly peer: string; readonly talk: Told | Asked | Answered }
-  /** Hand these to the replica and the log, in this order. */
-  | { readonly type: 'deliver'; readonly ops: readonly DeliveredOp[] }
-  | { readonly type: 'read-chains'; readonly peer: string; readonly connection: number; readonly dots: readonly Dot[] }
-  | { readonly type: 'read-log'; readonly peer: string; readonly read: number; readonly range: LogRange }
-  | { readonly type: 'open-cut'; readonly peer: string; readonly transfer: number }
-  | { readonly type: 'read-chunk'; readonly peer: string; readonly transfer: number; readonly index: number }
-  | { readonly type: 'close-cut'; readonly peer: string; readonly transfer: number }
-  | { readonly type: 'begin-state' | 'discard-state' }
-  | {
-      readonly type: 'store-chunk'
-      readonly peer: string
-      readonly index: number
-      readonly bytes: Uint8Array
-      readonly receipt: Receipt
-    }
-  /** When nothing is under way to the log: join what was set aside. Answered by `state-joined` or `state-join-failed`. */
-  | { readonly type: 'join-state'; readonly cut: VersionVector }
-  | { readonly type: 'store-cell'; readonly save: number; readonly change: CellChange }
-  /** What is durable here, under U, or at some member has grown, or who may serve has changed. */
-  | { readonly type: 'advanced' }
-  /** It is no member any more: its link ends for good. */
-  | { readonly type: 'removed'; readonly peer: string }
-  /** May serve, and accept, from now on, or not any more. */
-  | { readonly type: 'serving'; readonly isServing: boolean }
-  | { readonly type: 'alarm'; readonly alarm: string; readonly details: string }
-  | {
-      readonly type: 'vector-told'
-      readonly peer: string
-      readonly probe: number
-      readonly vector: VersionVector
-      readonly standing: Standing
-    }
 
 export interface MemberLimits {
   readonly causal?: Partial<CausalLimits>
@@ -201,6 +84,9 @@ interface Peer {
   answered: number
 }
 
+/** How long a member that starts waits for others, who may know that its disk is old, before it serves by itself. */
+const MEET_LIMIT_MS = 1_500
+
 /** Claims that changed are written down this often: a start that lost the newest ones hears them again from others. */
 const CLAIMS_MS = 250
 /** Dots that sessions wait for and nobody may hold: what was asked about each is forgotten beyond so many. */
@@ -220,6 +106,8 @@ export class Member {
   private readonly peers = new Map<string, Peer>()
   private recovery: Recovery | undefined
   private nowMs = 0
+  private startedAtMs = 0
+  private hasBeenTold = false
   private durable: VersionVector
   private readonly heads: Map<OriginId, Head>
   private floor: VersionVector
@@ -314,7 +202,15 @@ export class Member {
 
   /** Whether clients may be served and their edits accepted. */
   get isServing(): boolean {
-    return this.recovery?.mayServe === true && this.joining === undefined
+    return this.recovery?.mayServe === true && this.joining === undefined && this.hasMet
+  }
+
+  /**
+   * Whether somebody has told what this member once claimed, or nobody does in time. A disk that is an old copy looks whole
+   * by itself, and strangers without a token would be shown what is long over.
+   */
+  private get hasMet(): boolean {
+    return this.hasBeenTold || this.isAlone || this.nowMs - this.startedAtMs >= MEET_LIMIT_MS
   }
 
   /**
@@ -326,7 +222,8 @@ export class Member {
   }
 
   get state(): RecoveryState | 'starting' {
-    return this.recovery?.state ?? 'starting'
+    if (!this.recovery) return 'starting'
+    return this.recovery.state === 'ready' && !this.hasMet ? 'starting' : this.recovery.state
   }
 
   /** Whether a majority of the members is whole and reachable, this one included. */
@@ -478,6 +375,7 @@ export class Member {
   private take(input: MemberInput, effects: MemberEffect[]): void {
     switch (input.type) {
       case 'start':
+        this.startedAtMs = this.nowMs
         this.start(effects)
         break
       case 'connected': {
@@ -788,6 +686,7 @@ export class Member {
     effects: MemberEffect[],
   ): void {
     if (peer.relation !== 'same') return
+    this.hasBeenTold = true
     const { vector, standing, life, claims, probe } = told
     this.hasHeard ||= !sameVector(peer.vector, vector)
     peer.vector = vector

@@ -374,6 +374,57 @@ describe('persist before show', () => {
     expect(world.shown()).toBe('a')
   })
 
+  test('[SG3] a transaction may be repeated, and its lane waits until all its parts are compared', () => {
+    const world = new World().open('d').open('e')
+    const author = client(1)
+    const update = author.insert(0, 'a')
+    const parts = ['d', 'e'].map((document) => ({ document, update, kind: 'update' as const }))
+    const send = (from: TestSource) => world.step({ type: 'updates-received', source: from, parts, nowMs: 1_000 })
+    send(source('first'))
+    world.commitAll()
+
+    const lane = {}
+    const asked = checkOf(send(source('again', lane)))
+    const isQuiet = (): boolean[] => ['d', 'e'].map((name) => world.replica.isQuiet(world.replica.document(name)!))
+    expect(isQuiet()).toEqual([false, false])
+    const later = author.insert(1, 'b')
+    const [inFirst, inSecond] = [source('in d', lane), source('in e', lane)]
+    expect(types(world.send(later, { from: inFirst, document: 'd' }))).toEqual([])
+    expect(types(world.send(later, { from: inSecond, document: 'e' }))).toEqual([])
+
+    const answer = (document: string, { check }: { readonly check: number }) =>
+      world.step({ type: 'content-compared', document, lane, check, verdict: 'agrees', nowMs: 1_000 })
+    const next = checkOf(answer('d', asked))
+    expect([next.document.name, isQuiet()]).toEqual(['e', [false, false]])
+    const effects = [...answer('e', next), ...world.commitAll()]
+    const acknowledged = effects.flatMap((effect) => (effect.type === 'acknowledge' ? [effect.source.name] : []))
+    expect(acknowledged).toEqual(['again', 'in d', 'in e'])
+    expect(refusals(effects)).toEqual([])
+    expect(world.shown('e')).toBe('ab')
+    expect(isQuiet()).toEqual([true, true])
+    expect(world.appended.map(({ kind }) => kind)).toEqual(['open', 'data', 'data', 'data'])
+  })
+
+  test('a part of a repeated transaction that tells other content refuses all of it', () => {
+    const world = new World().open('d').open('e')
+    const update = client(1).insert(0, 'a')
+    const parts = (second: Uint8Array) => [
+      { document: 'd', update, kind: 'update' as const },
+      { document: 'e', update: second, kind: 'update' as const },
+    ]
+    const send = (second: Uint8Array, from: TestSource) =>
+      world.step({ type: 'updates-received', source: from, parts: parts(second), nowMs: 1_000 })
+    send(update, source('first'))
+    world.commitAll()
+    const lane = {}
+    const { check } = checkOf(send(client(1).insert(0, 'x'), source('other', lane)))
+    const next = checkOf(
+      world.step({ type: 'content-compared', document: 'd', lane, check, verdict: 'agrees', nowMs: 1 }),
+    )
+    const verdict = { type: 'content-compared', document: 'e', lane, check: next.check, nowMs: 1 } as const
+    expect(refusals(world.step({ ...verdict, verdict: 'differs' }))).toEqual(['document/equivocation'])
+  })
+
   test('[DU1] a repeated update is acknowledged only when what it repeats is durable', () => {
     const world = new World().open('d')
     const update = client(1).insert(0, 'a')

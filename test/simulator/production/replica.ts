@@ -8,7 +8,8 @@ import { agrees } from '../../../server/document/agrees.js'
 import { compact } from '../../../server/document/compact.js'
 import { fingerprintOf } from '../../../server/document/fingerprint.js'
 import { Acknowledgements } from '../../../server/host/acknowledgements.js'
-import { Member, type MemberEffect, type MemberInput } from '../../../server/replica/member.js'
+import { Member } from '../../../server/replica/member.js'
+import type { MemberEffect, MemberInput } from '../../../server/replica/member-messages.js'
 import type { OpenDocument } from '../../../server/replica/open-document.js'
 import { Replica, type ReplicaEffect, type ReplicaInput } from '../../../server/replica/replica.js'
 import { chainAfter } from '../../../server/storage/op-row.js'
@@ -39,6 +40,7 @@ import { type Mutant, mutateMember, mutateReplica } from './mutants.js'
 import { SESSION_KEYS } from './session-keys.js'
 
 const TICK_MS = 50
+const BOOT_MS = 300
 const PROBE_MS = 500
 const MOST_WAIT_MS = 1_000
 const PRUNE_EVERY_TICKS = 20
@@ -48,6 +50,9 @@ const PINNED_LAG_MS = 2_000
 const LOG_LENGTH = 20
 const BATCHES_AT_LOG = 3
 const CUTS = 2
+/** How often the log cannot be read, and a state neither given nor joined. */
+const READ_FAILURE_CHANCE = 0.01
+const STATE_FAILURE_CHANCE = 0.1
 /** How often a process runs with next to no room, so that credit runs out and what is held back is dropped. */
 const TIGHT_CHANCE = 0.3
 const TIGHT_LIMITS = {
@@ -115,21 +120,26 @@ interface Writing {
 }
 
 export class ProductionReplica implements ReplicaProgram<Message> {
+  private readonly machine: Machine<Message, Stored>
   private readonly boot: () => Life
   private life: Life
 
   constructor(machine: Machine<Message, Stored>, setup: ReplicaSetup, images: Images, mutant: Mutant | undefined) {
     let tasks = 0
+    this.machine = machine
     this.boot = () => new Life(machine, setup, images, mutant, () => ++tasks)
     this.life = this.boot()
   }
 
-  /** An I/O error ends the process; another one begins. */
+  /** An I/O error ends the process; a while later another one begins. */
   step(input: Input<Message>): void {
-    this.life.step(input)
-    if (!this.life.isOver) return
-    this.life.hangUp()
-    this.life = this.boot()
+    if (!this.life.isOver) {
+      this.life.step(input)
+      if (!this.life.isOver) return
+      this.life.hangUp()
+      this.machine.setTimer('boot', BOOT_MS)
+    } else if (input.type === 'timer' && input.timer === 'boot') this.life = this.boot()
+    else if (input.type === 'accepted') this.machine.close(input.connection)
   }
 
   settled(): Extract<ServerEvent, { type: 'replica-settled' }> {
@@ -528,6 +538,7 @@ class Life {
       case 'read-chains': {
         const { peer, connection, dots } = effect
         this.readLog(
+          peer,
           () => this.log.readChains(dots),
           (chains) => ({ type: 'chains-read', peer, connection, chains }),
         )
@@ -536,6 +547,7 @@ class Life {
       case 'read-log': {
         const { peer, read, range } = effect
         this.readLog(
+          peer,
           () => this.log.readOps(range),
           (slice) => ({ type: 'log-read', peer, answer: { read, ...slice }, nowMs: this.machine.monotonicMs() }),
         )
@@ -608,14 +620,20 @@ class Life {
   }
 
   /** A reader sees the log as it is when it is asked, or later. */
-  private readLog<Value>(read: () => Value, input: (value: Value) => MemberInput): void {
-    const early = this.machine.entropy.chance(0.5) ? { value: read() } : undefined
-    this.later(0, 3, () => this.stepMember(input(early ? early.value : read())))
+  private readLog<Value>(peer: string, read: () => Value, input: (value: Value) => MemberInput): void {
+    const { entropy } = this.machine
+    const early = entropy.chance(0.5) ? { value: read() } : undefined
+    const hasFailed = entropy.chance(READ_FAILURE_CHANCE)
+    this.later(0, 3, () => {
+      // Where a read fails, the link is begun anew.
+      if (hasFailed) this.closePeer(peer)
+      else this.stepMember(input(early ? early.value : read()))
+    })
   }
 
   private openCut(peer: string, transfer: number): void {
     this.later(1, 5, () => {
-      if (this.cuts.size >= CUTS) {
+      if (this.cuts.size >= CUTS || this.machine.entropy.chance(STATE_FAILURE_CHANCE)) {
         this.stepMember({ type: 'cut-opened', peer, transfer, cut: undefined })
         return
       }
@@ -654,7 +672,8 @@ class Life {
       over()
       this.stepMember({ type: 'state-join-failed', nowMs: this.machine.monotonicMs() })
     }
-    if (!image || refusal !== undefined) {
+    const hasFailed = this.machine.entropy.chance(STATE_FAILURE_CHANCE)
+    if (!image || refusal !== undefined || hasFailed) {
       this.machine.note(() => `cannot join: ${refusal}`)
       failed()
       return
@@ -1007,6 +1026,10 @@ class Life {
     this.checkPending(name, view)
   }
 
+  private stateVectorOf(name: string): Buffer {
+    return Buffer.from(this.replica.document(name)!.stateVector)
+  }
+
   private checkPending(document: string, { store }: Y.Doc): void {
     const structs = store.pendingStructs ? 1 : 0
     const deletes = store.pendingDs ? 1 : 0
@@ -1120,7 +1143,10 @@ class Life {
     }
     // What a client holds is one cut, over all documents.
     for (const name of this.log.documentNames) {
-      updates.set(name, Y.encodeStateAsUpdate(this.views.get(name)!, stateVectors.get(name)))
+      const known = stateVectors.get(name)
+      // Here nothing is deleted without something being written.
+      if (known && this.stateVectorOf(name).equals(known)) continue
+      updates.set(name, Y.encodeStateAsUpdate(this.views.get(name)!, known))
     }
     return { contents: { writes, registers }, updates, clock: this.member.durableVector, debt }
   }
