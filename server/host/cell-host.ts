@@ -56,7 +56,8 @@ export interface CellHostOptions {
 /** Who waits until this replica has what others had at some moment. */
 interface Behind {
   readonly target: VersionVector
-  readonly resolve: () => void
+  readonly endsAtMs: number
+  readonly resolve: (leftMs: number) => void
   readonly timer: ReturnType<typeof setTimeout>
 }
 
@@ -249,26 +250,28 @@ export class CellHost implements DocumentCell {
   }
 
   /** See `Freshness`. */
-  caughtUp(timeoutMs: number): Promise<void> | undefined {
+  caughtUp(timeoutMs: number): Promise<number> | undefined {
     const { member } = this
     const target = member.peersDurable
     if (member.lineages.dominates(member.durableVector, target) || this.behind.size >= BEHIND_LIMIT) return undefined
     return new Promise((resolve) => {
-      const timer = setTimeout(() => this.caught(waiting), timeoutMs)
-      const waiting: Behind = { target, resolve, timer }
+      const timer = setTimeout(() => this.caught(waiting, 0), timeoutMs)
+      const waiting: Behind = { target, endsAtMs: performance.now() + timeoutMs, resolve, timer }
       this.behind.add(waiting)
     })
   }
 
-  private caught(waiting: Behind): void {
+  private caught(waiting: Behind, leftMs: number): void {
     this.behind.delete(waiting)
     clearTimeout(waiting.timer)
-    waiting.resolve()
+    waiting.resolve(leftMs)
   }
 
   private releaseBehind(): void {
     const { lineages, durableVector } = this.member
-    for (const waiting of this.behind) if (lineages.dominates(durableVector, waiting.target)) this.caught(waiting)
+    for (const waiting of this.behind) {
+      if (lineages.dominates(durableVector, waiting.target)) this.caught(waiting, waiting.endsAtMs - performance.now())
+    }
   }
 
   /** Asks all linked peers what they have on disk now; the number comes back with their answers. */

@@ -82,7 +82,7 @@ export class CellService implements Cell, Freshness {
     return await reached
   }
 
-  caughtUp(timeoutMs: number): Promise<void> | undefined {
+  caughtUp(timeoutMs: number): Promise<number> | undefined {
     return this.host.caughtUp(timeoutMs)
   }
 

@@ -38,8 +38,8 @@ export interface DeliveredContentsOptions {
   onFailure(error: unknown): void
 }
 
-/** Overlaps of one document that wait to be compared, one by one; with more it is settled whatever they say. */
-const WAITING_LIMIT = 256
+/** Overlaps of one document that wait to be compared, one by one; where there are more, it is settled whatever they say. */
+const WAITING_LIMIT = 64
 
 interface Waiting {
   overlaps: Overlap[]
@@ -95,16 +95,18 @@ export class DeliveredContents {
     count: number,
   ): Promise<CausewayError | undefined> {
     const { agrees, onDisk, settle, fingerprint, onContested } = this.options
-    let contested = count > overlaps.length ? overlaps[0] : undefined
+    let differing: Overlap | undefined
     for (const overlap of overlaps) {
-      if (contested !== undefined) break
       const isEqual = await agrees({ snapshot: undefined, tail: document.acceptedContent }, overlap)
-      if (!isEqual) contested = overlap
+      if (isEqual) continue
+      differing = overlap
+      break
     }
-    if (contested === undefined) return undefined
+    if (differing === undefined && overlaps.length === count) return undefined
     const { name } = document
-    const error = new CausewayError('document/equivocation', { document: name, dot: formatDot(contested.dot) })
-    onContested(error)
+    const { dot } = differing ?? overlaps[0]!
+    const error = new CausewayError('document/equivocation', { document: name, dot: formatDot(dot) })
+    if (differing) onContested(error)
     await onDisk()
     const settled = await settle(name)
     if (settled === undefined) return undefined

@@ -359,7 +359,13 @@ export class DocumentHost implements Documents, SubscriptionHost {
   release(subscription: HostSubscription): void {
     subscription.entry.subscriptions.delete(subscription)
     this.step({ type: 'lane-closed', lane: subscription })
+    if (subscription.waits > 0) this.forgetAcknowledgements(subscription)
     this.open.unused(subscription.entry)
+  }
+
+  private forgetAcknowledgements(lane: HostSubscription): void {
+    this.acknowledgements.forget(lane, lane.waits)
+    if (this.acknowledgements.size === 0) this.cell.waiting(false)
   }
 
   refused(error: CausewayError): void {
@@ -389,7 +395,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
     const stored = new Promise<Dot | undefined>((resolve, reject) => {
       const lane: Lane = {
         concern: 'local',
-        stored() {},
+        stored: () => true,
         acknowledge: (_request, dot) => resolve(dot),
         refuse: (_request, error) => {
           // Nothing can be offered again here, and a full disk may last: such lanes must not gather.
@@ -504,19 +510,20 @@ export class DocumentHost implements Documents, SubscriptionHost {
     const { lane, request } = source
     const { acknowledgements } = this
     const { concern } = lane
-    const release = (): void => lane.acknowledge(request, dot, { echo, leftover })
     const seen = dot === undefined ? this.cell.durable : undefined
     const waits = seen
       ? acknowledgements.waitsForVector(seen, concern)
       : acknowledgements.waitsForSeq(dot!.seq, concern)
     if (!waits) {
-      release()
+      lane.acknowledge(request, dot, { echo, leftover })
       return
     }
+    // What is to be echoed is kept, and bounded, by the lane.
+    if (!lane.stored(request, echo)) return
+    const release = (): void => lane.acknowledge(request, dot, { leftover })
     if (acknowledgements.size === 0) this.cell.waiting(true)
-    if (seen) acknowledgements.addVector(seen, concern, release)
-    else acknowledgements.addSeq(dot!.seq, concern, release)
-    lane.stored(request)
+    if (seen) acknowledgements.addVector(seen, concern, lane, release)
+    else acknowledgements.addSeq(dot!.seq, concern, lane, release)
   }
 
   /** Which of two owners of an id holds, the log has decided. */

@@ -968,10 +968,10 @@ class Life {
     const concern = this.mutant === 'majority-at-local' ? 'local' : 'majority'
     if (dot) {
       if (this.acknowledgements.waitsForSeq(dot.seq, concern)) {
-        this.acknowledgements.addSeq(dot.seq, concern, saved)
+        this.acknowledgements.addSeq(dot.seq, concern, lane, saved)
       } else saved()
     } else if (this.acknowledgements.waitsForVector(seen, concern)) {
-      this.acknowledgements.addVector(seen, concern, saved)
+      this.acknowledgements.addVector(seen, concern, lane, saved)
     } else saved()
   }
 
