@@ -370,7 +370,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
 
   private forgetAcknowledgements(lane: HostSubscription): void {
     this.acknowledgements.forget(lane, lane.waits)
-    if (this.acknowledgements.size === 0) this.cell.waiting(false)
+    this.tellWaiting()
   }
 
   refused(error: CausewayError): void {
