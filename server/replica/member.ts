@@ -1097,10 +1097,12 @@ export class Member {
 
   // --- what is lost ---------------------------------------------------------------------------------------------
 
-  /** What each member is known to have on disk, as far as it is reachable. */
+  /** What each member is known to have on disk. One that lacks something counts for nothing before it is whole. */
   private heldBy(): readonly VersionVector[] {
     const vectors = [this.durable]
-    for (const { relation, vector } of this.peers.values()) if (relation === 'same') vectors.push(vector)
+    for (const { relation, standing, vector } of this.peers.values()) {
+      if (relation === 'same' && (standing === 'active' || standing === 'unconfirmed')) vectors.push(vector)
+    }
     return vectors
   }
 
