@@ -50,6 +50,6 @@ export class LagTracker {
       const first = this.samples.get(origin)?.find((sample) => sample.seq > reached)
       if (first && first.atMs < since) since = first.atMs
     }
-    return { ops, ms: Math.max(0, nowMs - since) }
+    return { ops, ms: Math.max(0, Math.round(nowMs - since)) }
   }
 }

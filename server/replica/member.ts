@@ -376,7 +376,7 @@ export class Member {
   /** Ops that wait here for their causes, the first of each origin. */
   heldBack(): readonly HeldBack[] {
     return this.causal.blocked.map(({ dot, sinceMs, waitsFor }) => {
-      return { replica: this.self, dot, waitsFor, waitedMs: Math.max(0, this.nowMs - sinceMs) }
+      return { replica: this.self, dot, waitsFor, waitedMs: Math.max(0, Math.round(this.nowMs - sinceMs)) }
     })
   }
 
@@ -956,7 +956,7 @@ export class Member {
 
   private alarm(alarm: string, details: string, effects: MemberEffect[]): void {
     if (this.alarmed.get(alarm)?.details === details || this.alarmed.size >= ALARMS) return
-    this.alarmed.set(alarm, { details, sinceMs: this.nowMs })
+    this.alarmed.set(alarm, { details, sinceMs: Math.round(this.nowMs) })
     effects.push({ type: 'alarm', alarm, details })
   }
 

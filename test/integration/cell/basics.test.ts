@@ -50,7 +50,12 @@ interface CellAnswer {
   readonly cell: string
   readonly id: string | null
   readonly self: string
-  readonly members: readonly { readonly name: string; readonly state: string; readonly reachable: boolean }[]
+  readonly members: readonly {
+    readonly name: string
+    readonly state: string
+    readonly reachable: boolean
+    readonly lagOps: number
+  }[]
 }
 
 let key = 0
@@ -216,6 +221,10 @@ describe('a cell', () => {
 
     test('says of itself what operators are promised', async () => {
       await write(cell, 'a', 'w=all')
+      // What a knows of c, b hears a moment later.
+      await expect
+        .poll(async () => (await ask<CellAnswer>(cell, 'b', '/v1/cell')).body.members.map(({ lagOps }) => lagOps))
+        .toEqual([0, 0, 0])
       const { body } = await ask<CellAnswer>(cell, 'b', '/v1/cell')
       expect(body).toMatchObject({
         cell: 'test',
