@@ -1,6 +1,6 @@
 // A cell of three replicas on this machine, each a process of its own on a folder of its own, and what each says about
 // itself: what it has on disk, and what it has sent to its peers.
-import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { cellMember } from '../servers/contestants.mjs'
 import { freePort, Server } from './server.mjs'
@@ -32,12 +32,12 @@ export class Cell {
   }
 
   /** Starts a replica that is not running; `emptied`: on an empty disk; without `waitsUntilReady`, resolves while it starts. */
-  async startReplica(name, { emptied = false, waitsUntilReady = true } = {}) {
+  async startReplica(name, { emptied = false, waitsUntilReady = true, environment } = {}) {
     const data = join(this.#place.data, name)
     if (emptied) rmSync(data, { recursive: true, force: true })
     mkdirSync(data, { recursive: true })
     const contestant = cellMember(name, this.#ports)
-    const options = { waitsUntilReady, port: this.#ports.get(name) }
+    const options = { waitsUntilReady, environment, port: this.#ports.get(name) }
     this.#servers.set(name, await Server.start(contestant, { data, root: this.#place.root }, options))
   }
 
@@ -92,12 +92,6 @@ export class Cell {
     const page = await (await fetch(`http://127.0.0.1:${this.#ports.get(name)}/metrics`)).text()
     const samples = page.matchAll(/^causeway_peer_sent_bytes_total\{type="([^"]+)"\} (\S+)$/gm)
     return Object.fromEntries([...samples].map(([, type, value]) => [type, Number(value)]))
-  }
-
-  /** Size of all files of a replica. */
-  storedBytes(name) {
-    const files = readdirSync(join(this.#place.data, name), { recursive: true, withFileTypes: true })
-    return files.reduce((sum, file) => sum + (file.isFile() ? statSync(join(file.parentPath, file.name)).size : 0), 0)
   }
 
   async kill() {

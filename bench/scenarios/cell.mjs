@@ -14,6 +14,9 @@ const documents = 200
 const window = 20
 const limitSeconds = 240
 const followLimitSeconds = 120
+const donors = ['a', 'b']
+/** A replica prunes once a minute, and what holds that back is out of the way at the next time. */
+const pruningMs = 150_000
 
 export const cell = {
   name: 'cell',
@@ -35,7 +38,7 @@ export const cell = {
     ['otherPct', 'other CPU %'],
   ],
   notes: [
-    'Typing: one writer, one reader, from the scheduled time; "a to c": the reader is at another replica than the writer. Acknowledged: `w` says where an update is on disk by then. Ingest: small updates in 200 documents, until the last one is on disk at every replica. Catch-up: from the start of the process until it has on disk what the others had; with an empty disk, MB of its data folder afterwards.',
+    'Typing: one writer, one reader, from the scheduled time; "a to c": the reader is at another replica than the writer. Acknowledged: `w` says where an update is on disk by then. Ingest: small updates in 200 documents, until the last one is on disk at every replica. Catch-up: from the start of the process until it has on disk what the others had; with an empty disk, MB of what it was sent: ops of a whole log, or the state where the log was pruned.',
     'Tag bytes: what an op message has per op beside the update itself; other bytes: all other messages between the replicas, per op. Single: each op by itself; batched: during ingest. Held back: memory of one op that waits for its causes, its update included, of messages of 500 ops and of one. Catch-up, empty disk and held back are measured in the first round only.',
   ],
 
@@ -82,7 +85,8 @@ async function together(bench, { cell, generator }) {
   // Minutes: once in a run.
   if (bench.round > 1) return results
   results.push(await catchUp(bench, cell, generator, via(y('a'), local)))
-  results.push(await stateTransfer(cell))
+  results.push(await emptyDisk(cell, 'empty disk, whole log'))
+  if (!bench.options.quick) results.push(await stateTransfer(cell))
   return results
 }
 
@@ -128,11 +132,27 @@ async function catchUp(bench, cell, generator, target) {
   }
 }
 
-async function stateTransfer(cell) {
+/** Replica c comes back with an empty disk; the others' logs still begin at the beginning, or do not any more. */
+async function emptyDisk(cell, point) {
   await cell.replica('c').stop()
+  const before = await sent(cell, donors)
   const ms = await returned(cell, { emptied: true })
-  const megabytes = cell.storedBytes('c') / 1e6
-  return { point: 'empty disk', values: { megabytesPerSecond: (megabytes * 1000) / ms, seconds: ms / 1000, megabytes } }
+  const after = await sent(cell, donors)
+  const megabytes = (after.ops + after.chunks - before.ops - before.chunks) / 1e6
+  const statePct = (100 * (after.chunks - before.chunks)) / (megabytes * 1e6)
+  return { point, values: { megabytesPerSecond: (megabytes * 1000) / ms, seconds: ms / 1000, megabytes, statePct } }
+}
+
+/** From now on the donors keep no more of their logs than they must, and some rounds of pruning later c asks. */
+async function stateTransfer(cell) {
+  for (const name of donors) {
+    await cell.replica(name).stop()
+    await cell.startReplica(name, { environment: { CAUSEWAY_LOG_BUDGET_MAX_AGE_MS: '0' } })
+  }
+  await new Promise((resolve) => setTimeout(resolve, pruningMs))
+  const measured = await emptyDisk(cell, 'empty disk, pruned log')
+  if (measured.values.statePct < 50) throw new Error('the log of the donors was not pruned: no state was transferred')
+  return measured
 }
 
 /** Ms from the start of c until it has all that a has. */
@@ -197,11 +217,12 @@ function rateOf(ops, ms) {
   return { opsPerSecond: (ops * 1000) / ms, seconds: ms / 1000 }
 }
 
-async function sent(cell) {
-  const totals = { ops: 0, others: 0 }
-  for (const name of replicaNames) {
+/** Bytes that these replicas have sent to their peers. */
+async function sent(cell, names = replicaNames) {
+  const totals = { ops: 0, chunks: 0, others: 0 }
+  for (const name of names) {
     for (const [type, bytes] of Object.entries(await cell.sentBytes(name))) {
-      totals[type === 'ops' ? 'ops' : 'others'] += bytes
+      totals[type === 'ops' ? 'ops' : type === 'state-chunk' ? 'chunks' : 'others'] += bytes
     }
   }
   return totals

@@ -44,6 +44,7 @@ export interface CellHostOptions {
   readonly cellName: string
   readonly listed: ReadonlyMap<string, string>
   readonly isNewCell: boolean
+  readonly serveAloneAfterMs: number
   readonly log: Log
   readonly now: () => number
   readonly onAlarm: (alarm: string, details: string) => void
@@ -62,6 +63,8 @@ interface Behind {
 
 /** Beyond so many, nobody waits any more: it is a courtesy, and each costs a comparison per commit. */
 const BEHIND_LIMIT = 1_000
+
+const SAVE_AGAIN_MS = 500
 
 type Talk = Extract<MemberEffect, { type: 'talked' }>['talk']
 
@@ -83,6 +86,10 @@ export class CellHost implements DocumentCell {
   private onServing: (() => void) | undefined
   private isDraining = false
   private readonly behind = new Set<Behind>()
+  /** In order; the first may be under way. Few: claims are one at a time, and all else is rare. */
+  private readonly saves: Extract<MemberEffect, { type: 'store-cell' }>[] = []
+  private isSaving = false
+  private saveRetry: ReturnType<typeof setTimeout> | undefined
   private waitsOfDocuments = false
   private waitsOfSessions = false
 
@@ -91,7 +98,7 @@ export class CellHost implements DocumentCell {
 
   /** Throws `config/invalid` where the configuration and the stored membership do not agree. */
   constructor(options: CellHostOptions) {
-    const { name, origin, cellName, listed, isNewCell, log } = options
+    const { name, origin, cellName, listed, isNewCell, serveAloneAfterMs, log } = options
     const { recovered } = log
     this.options = options
     this.log = log
@@ -104,6 +111,7 @@ export class CellHost implements DocumentCell {
       cellName,
       listed,
       isNewCell,
+      serveAloneAfterMs,
       drawn: drawIdentity(),
       stored: recovered.cell,
       heads: recovered,
@@ -305,6 +313,7 @@ export class CellHost implements DocumentCell {
   }
 
   close(): void {
+    clearTimeout(this.saveRetry)
     for (const cut of this.cuts.values()) cut.close()
     this.cuts.clear()
   }
@@ -380,15 +389,10 @@ export class CellHost implements DocumentCell {
       case 'join-state':
         this.joinState(effect.cut)
         break
-      case 'store-cell': {
-        const { save, change } = effect
-        this.log.saveCell(change).then(
-          () => this.step({ type: 'cell-stored', save, nowMs: this.options.now() }),
-          // A full disk: what was to be said is not said, and the next start finds what was before.
-          (error: unknown) => this.options.onFailure(error),
-        )
+      case 'store-cell':
+        this.saves.push(effect)
+        this.saveNext()
         break
-      }
       case 'advanced':
         this.documents?.advanced()
         if (this.behind.size > 0) this.releaseBehind()
@@ -411,6 +415,28 @@ export class CellHost implements DocumentCell {
       default:
         unreachable(effect)
     }
+  }
+
+  /** One after the other, and again where the disk refuses: a later one may build on an earlier. */
+  private saveNext(): void {
+    const [next] = this.saves
+    if (!next || this.isSaving) return
+    this.isSaving = true
+    this.log.saveCell(next.change).then(
+      () => {
+        this.isSaving = false
+        this.saves.shift()
+        this.step({ type: 'cell-stored', save: next.save, nowMs: this.options.now() })
+        this.saveNext()
+      },
+      (error: unknown) => {
+        this.options.onFailure(error)
+        this.saveRetry = setTimeout(() => {
+          this.isSaving = false
+          this.saveNext()
+        }, SAVE_AGAIN_MS)
+      },
+    )
   }
 
   /** Reads for a link; where that fails, the link is begun anew. */

@@ -162,6 +162,10 @@ export const configSchema = z.strictObject({
     'Whether this replica alone begins a new cell, which the other peers join; for the first start, and for one replica only.',
     z._default(z.boolean(), false),
   ),
+  serveAloneAfterMs: about(
+    'How long a replica that starts waits for one of its peers, who may know that its disk is an old copy, before it serves clients by itself.',
+    z._default(count(0, 86_400_000), 5_000),
+  ),
   listen: about('Where clients connect: host:port. Port 0 takes a free one.', z._default(listen, '127.0.0.1:4400')),
   data: about(
     'Directory of everything that this replica keeps.',

@@ -103,6 +103,9 @@ export class DocumentHost implements Documents, SubscriptionHost {
   private readonly joins: Joins
   private readonly delivered: DeliveredContents
   private readonly announcements: RateLimiter
+  /** Of what is under way to the log, something is to be on disk elsewhere too. */
+  private isAwaited = false
+  private toldWaiting = false
   private isDraining = false
   private isProbing = false
   private probedAtMs = 0
@@ -184,6 +187,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
         this.onFailure('storage/commit-failed', error)
         this.step({ type: 'commit-failed', error })
         cell.commitFailed()
+        this.tellWaiting()
       },
     })
   }
@@ -277,7 +281,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
   advanced(): void {
     if (this.acknowledgements.size === 0) return
     this.acknowledgements.advance()
-    if (this.acknowledgements.size === 0) this.cell.waiting(false)
+    this.tellWaiting()
   }
 
   /** Ops of other replicas, in delivery order: they go to the log, and are shown when they are on disk. */
@@ -336,6 +340,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
     this.timed(this.metrics.ingestSeconds.check, () =>
       this.step({ type: 'updates-received', source, parts: [{ document, update, kind }], nowMs: this.now() }),
     )
+    if (source.lane.concern !== 'local') this.awaitOthers()
   }
 
   announce({ document }: Entry, client: number, userId: string): AnnouncementOutcome {
@@ -365,7 +370,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
 
   private forgetAcknowledgements(lane: HostSubscription): void {
     this.acknowledgements.forget(lane, lane.waits)
-    if (this.acknowledgements.size === 0) this.cell.waiting(false)
+    this.tellWaiting()
   }
 
   refused(error: CausewayError): void {
@@ -405,6 +410,8 @@ export class DocumentHost implements Documents, SubscriptionHost {
         resync() {},
       }
       this.step({ type: 'updates-received', source: { lane, request: 0, userId }, parts, nowMs: this.now() })
+      // Whoever offered it waits by itself once it is stored, for a majority unless it says otherwise.
+      this.awaitOthers()
     })
     return withDeadline(stored, DISK_MS, 'storage/slow')
   }
@@ -420,6 +427,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
       this.cell.committed(ops, position)
       this.step({ type: 'committed', count: ops.length, position, nowMs: this.now() })
     })
+    this.tellWaiting()
   }
 
   private probe(nowMs: number): void {
@@ -521,9 +529,28 @@ export class DocumentHost implements Documents, SubscriptionHost {
     // What is to be echoed is kept, and bounded, by the lane.
     if (!lane.stored(request, echo)) return
     const release = (): void => lane.acknowledge(request, dot, { leftover })
-    if (acknowledgements.size === 0) this.cell.waiting(true)
     if (seen) acknowledgements.addVector(seen, concern, lane, release)
     else acknowledgements.addSeq(dot!.seq, concern, lane, release)
+    this.tellWaiting()
+  }
+
+  /** What was just accepted is to be on disk elsewhere, too. */
+  private awaitOthers(): void {
+    if (this.cell.size === 1) return
+    this.isAwaited = true
+    this.tellWaiting()
+  }
+
+  /**
+   * Somebody waits for other disks already while the op is on its way to this one: peers are told so with the op itself,
+   * which goes to them before its acknowledgement begins to wait.
+   */
+  private tellWaiting(): void {
+    this.isAwaited &&= !this.committer.isIdle
+    const isWaiting = this.isAwaited || this.acknowledgements.size > 0
+    if (isWaiting === this.toldWaiting) return
+    this.toldWaiting = isWaiting
+    this.cell.waiting(isWaiting)
   }
 
   /** Which of two owners of an id holds, the log has decided. */

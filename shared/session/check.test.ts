@@ -118,6 +118,17 @@ describe('what died with a disk', () => {
     expect(show(checkSession(token, WRITE, viewOf('a1:3 b1:2')))).toBe('ready, owing x1:7')
   })
 
+  test('[SG1-SG4] what is left of an origin goes on to bind, through answers that show little of it', () => {
+    const view = viewOf('a1:3 x1:5', { isLost: ({ origin, seq }) => origin === originOf('x1') && seq > 5 })
+    const first = nextToken(tokenOf('a1:3 x1:7'), view, vectorOf('a1:3'), vectorOf('x1:7'))
+    expect([showVector(first.vector), showVector(first.debt)]).toEqual(['a1:3 x1:5', 'x1:7'])
+    const later = nextToken(first, view, vectorOf('a1:4'), vectorOf('x1:7'))
+    expect([showVector(later.vector), showVector(later.debt)]).toEqual(['a1:4 x1:5', 'x1:7'])
+    expect(show(checkSession(later, WRITE, viewOf('a1:4 x1:4')))).toBe('wait until delivered x1:5')
+    const read = nextToken(later, viewOf('a1:4 x1:4'), vectorOf('a1:4 x1:4'), later.debt)
+    expect(showVector(read.vector)).toBe('a1:4 x1:5')
+  })
+
   test('is not owed together with what may still come', () => {
     expect(show(checkSession(tokenOf('a1:4 x1:7'), read('session'), lost))).toBe('wait until delivered a1:4 x1:7')
     expect(show(checkSession(tokenOf('x1:4'), read('session'), lost))).toBe('wait until delivered x1:4')

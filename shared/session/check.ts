@@ -15,7 +15,7 @@
  */
 import { unreachable } from '../base/assert.js'
 import { type CellIdentity, compareCells } from '../clock/cell.js'
-import type { Dot } from '../clock/dot.js'
+import type { Dot, OriginId } from '../clock/dot.js'
 import type { Lineages } from '../clock/lineages.js'
 import { EMPTY_VECTOR, formatVector, maxVector, type VersionVector } from '../clock/version-vector.js'
 import { CausewayError } from '../errors/error.js'
@@ -138,10 +138,15 @@ export function nextToken(
 ): SessionToken {
   const { cell, epoch, lineages } = view
   const configEpoch = Math.max(view.configEpoch, token?.configEpoch ?? 0)
-  const kept = [...(token?.vector ?? EMPTY_VECTOR)].filter(([origin, seq]) => {
-    return (debt.get(origin) ?? 0) < seq && !view.isReoriginated({ origin, seq })
-  })
-  return { cell, epoch, configEpoch, vector: lineages.merge(new Map(kept), seen), debt }
+  const kept = new Map<OriginId, number>()
+  for (const [origin, seq] of token?.vector ?? EMPTY_VECTOR) {
+    if (view.isReoriginated({ origin, seq })) continue
+    // Of what has just become debt, the part that is here was not lost: it goes on to bind.
+    const isNewDebt = (debt.get(origin) ?? 0) > (token?.debt.get(origin) ?? 0)
+    const bound = isNewDebt ? Math.min(seq, lineages.valueIn(view.durable, origin)) : seq
+    if (bound > 0) kept.set(origin, bound)
+  }
+  return { cell, epoch, configEpoch, vector: lineages.merge(kept, seen), debt }
 }
 
 /**

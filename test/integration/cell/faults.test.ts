@@ -6,7 +6,8 @@ import { CELL_SECRET, Trial } from './trial.js'
 const startCell = cellStarter()
 /** Faults of one long run. */
 const SOAK_STEPS = 25
-const environment = { CAUSEWAY_CELL_SECRET: CELL_SECRET }
+/** However slow this machine is, who starts hears first what it may have lost. */
+const environment = { CAUSEWAY_CELL_SECRET: CELL_SECRET, CAUSEWAY_SERVE_ALONE_AFTER_MS: '60000' }
 
 async function expectGood(trial: Trial): Promise<void> {
   const findings = await trial.findings()
@@ -68,15 +69,16 @@ describe('promises to clients hold', { timeout: 120_000 }, () => {
   })
 
   test('[SG1-4 CD DU2] while disks are lost, and come back old', async () => {
-    const trial = await Trial.begin(await startCell({ environment }), { seed: 3 })
+    const trial = await Trial.begin(await startCell({ environment }), { seed: 3, clients: 12 })
     const { cell } = trial
     await trial.pause(1_500)
     const old = await trial.backUp('c')
     await trial.pause(1_500)
-    // What only it has goes with its disk.
+    // What only it has goes with its disk, on the way to others included.
     cell.partition(['b'], ['a', 'c'])
-    await trial.pause(1_500)
+    await trial.pause(3_000)
     await trial.kill('b')
+    for (const other of ['a', 'c']) cell.reset('b', other)
     cell.heal()
     await trial.restartOnOtherDisk('b')
     await trial.pause(2_000)

@@ -35,7 +35,8 @@ interface Body {
 }
 
 export class RecordedSession {
-  readonly name: string
+  /** Another one after the guarantees began anew: what was seen before is owed no more. */
+  name: string
   /** Where it asks now. */
   at: string
   /** Ids by what a majority is not known to have. */
@@ -47,8 +48,7 @@ export class RecordedSession {
   private readonly replicas: readonly string[]
   private token: string | undefined
   private read: SessionToken | undefined
-  /** Writes whose place in the order of things may be lost with a disk. */
-  private readonly toRepeat = new Set<WriteId>()
+  private lives = 0
 
   /** `replicas`: those that it knows of. */
   constructor(trial: Trial, name: string, replicas: readonly string[]) {
@@ -71,12 +71,6 @@ export class RecordedSession {
   ): Promise<void> {
     const { recording } = this.trial
     await this.perform({ type: 'write', id: recording.nextWrite(), documents, registers, concern })
-    for (const id of this.toRepeat) {
-      if (this.isGone) return
-      const lost = this.unsaved.get(id)
-      this.toRepeat.delete(id)
-      if (lost) await this.perform({ ...lost, concern: 'majority' })
-    }
   }
 
   /** Asks once. Whether it was answered. */
@@ -108,7 +102,7 @@ export class RecordedSession {
     return true
   }
 
-  /** Reads everything at every replica, and repeats what was lost, until all of it is saved. */
+  /** Reads everything at every replica, until all of it was answered and all writes are saved. */
   async settle(documents: readonly string[], isOver: () => boolean): Promise<void> {
     while (!this.isGone && !isOver()) {
       let isDone = true
@@ -119,7 +113,6 @@ export class RecordedSession {
         }
       }
       if (isDone && this.unsaved.size === 0) break
-      if (this.toRepeat.size > 0) await this.write([documents[0]!], [], 'majority')
     }
     if (!this.isGone) this.add({ type: 'client-settled', outbox: this.unsaved.size })
   }
@@ -184,14 +177,11 @@ export class RecordedSession {
       return
     }
     this.add({ type: 'refused', call, code: 'degraded' })
-    this.begin('degraded', request.type === 'write' ? request.id : undefined)
+    this.begin('degraded')
+    if (request.type === 'write') this.unsaved.set(request.id, request)
     const again = this.trial.recording.nextCall()
     this.add({ type: 'invoke', call: again, request })
     this.add({ type: 'ok', call: again, response, cut, sent: EMPTY_VECTOR, token: token.vector })
-    if ([...this.unsaved.values()].some(({ registers }) => registers.length > 0)) {
-      this.add({ type: 'gone' })
-      this.isGone = true
-    }
   }
 
   private refused(answer: Answer, { error }: Body): void {
@@ -202,7 +192,7 @@ export class RecordedSession {
     if (!EXPECTED_REFUSALS.has(code)) this.trial.recording.problem(`${this.at} refuses with ${code}: ${answer.body}`)
     if (answer.headers['causeway-session'] === undefined) return
     const token = this.take(answer)
-    if (code === 'session/reset') this.begin('session-reset', undefined)
+    if (code === 'session/reset') this.begin('session-reset')
     else if (before && !sameVector(before.vector, token.vector)) {
       this.trial.recording.problem(`a refusal (${code}, ${outcome}) at ${this.at} changes the token`)
     }
@@ -214,14 +204,16 @@ export class RecordedSession {
     return this.read
   }
 
-  private begin(mark: 'degraded' | 'session-reset', except: WriteId | undefined): void {
+  /** The session before is over, and what only a lost disk had of it is lost. */
+  private begin(mark: 'degraded' | 'session-reset'): void {
     this.add({ type: 'marked', mark })
-    for (const id of this.unsaved.keys()) if (id !== except) this.toRepeat.add(id)
+    this.add({ type: 'gone' })
+    this.name = `${this.name.split('.')[0]}.${++this.lives}`
+    this.unsaved.clear()
   }
 
   private saved(id: WriteId): void {
     this.unsaved.delete(id)
-    this.toRepeat.delete(id)
     this.add({ type: 'saved', id })
   }
 

@@ -67,7 +67,8 @@ export class ReplicaWatch {
       const { state, ready: isReady } =
         ready.type === 'answer' ? JSON.parse(ready.body) : { state: 'silent', ready: true }
       if (state !== this.states.at(-1)) this.states.push(state)
-      if (isShown && !isReady) this.trial.recording.problem(`${this.replica} shows ${document} and is ${state}`)
+      if (isShown && !isReady && state !== 'draining')
+        this.trial.recording.problem(`${this.replica} shows ${document} and is ${state}`)
       await this.trial.pause(EVERY_MS)
     }
   }
