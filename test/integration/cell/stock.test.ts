@@ -200,6 +200,9 @@ describe('[SG] a session token', () => {
       ({ provider, doc }) =>
         new Promise((resolve) => provider.on('synced', () => resolve(doc.getText('t').toString()))),
     )
+    for (const { provider } of readers) await expect.poll(() => provider.isAuthenticated).toBe(true)
+    expect(await read(cell, 'c', 'timeoutMs=300', session)).toMatchObject({ status: 503 })
+    expect(readers.map(({ provider }) => provider.isSynced)).toEqual([false, false])
     cell.heal()
     expect(await Promise.all(shown)).toEqual(['seen', 'seen'])
   })
@@ -209,6 +212,7 @@ describe('[SG] a session token', () => {
     const client = open(cell, 'a', { session: 'no-token' })
     await synced(client)
     client.type('x')
+    await expect.poll(() => client.echoed.size).toBe(1)
     await expect.poll(() => client.token).toBeDefined()
     // A first token may be older than the edit.
     await expect.poll(() => read(cell, 'a', '', client.token)).toEqual({ status: 200, text: 'x' })
@@ -220,15 +224,16 @@ test('[SG2] a client that shows more than the replica has gets all that belongs 
   const earlier = open(cell, 'a')
   const later = open(cell, 'a')
   await synced(earlier, later)
-  cell.delay(150, 'a', 'b')
-  earlier.doc.getMap('m').set('earlier', true)
-  await expect.poll(() => later.doc.getMap('m').has('earlier')).toBe(true)
-  later.doc.getMap('n').set('later', true)
   const ahead = async (): Promise<number> => {
     const response = await fetch(`${cell.replica('b').http}/v1/cell`)
     const { members } = (await response.json()) as { members: { name: string; lagOps: number }[] }
     return members.find(({ name }) => name === 'b')!.lagOps
   }
+  expect(await ahead()).toBeGreaterThanOrEqual(0)
+  cell.delay(250, 'a', 'b')
+  earlier.doc.getMap('m').set('earlier', true)
+  await expect.poll(() => later.doc.getMap('m').has('earlier')).toBe(true)
+  later.doc.getMap('n').set('later', true)
   for (let round = 0; (await ahead()) === 0; round++) {
     await new Promise((resolve) => setTimeout(resolve, 5))
     if (round % 40 === 39) later.doc.getMap('n').set('later', round)

@@ -86,3 +86,38 @@ test('/y: who is behind others is not later than they are', async () => {
   await server.pass(7)
   expect((await client.closed()).code).toBe(1013)
 })
+
+test.each(ways)(
+  '[DU3] $name: what is on disk here waits for other replicas however long it takes',
+  async ({ open }) => {
+    const documents = new MemoryDocuments({ autoCommit: false })
+    const subscribe = documents.subscribe.bind(documents)
+    const acknowledge: (() => void)[] = []
+    let isStored = false
+    documents.subscribe = (name, subscriber) =>
+      subscribe(name, {
+        ...subscriber,
+        attached: () => subscriber.attached(),
+        deliver: (batch) => subscriber.deliver(batch),
+        acknowledge: (request, acknowledgement) => {
+          isStored = true
+          subscriber.stored(request)
+          acknowledge.push(() => subscriber.acknowledge(request, acknowledgement))
+        },
+        refuse: (request, error) => subscriber.refuse(request, error),
+        closed: (error) => subscriber.closed(error),
+      })
+    const server = await startServer({ documents })
+    const { edit, client } = await open(server)
+    await edit('a')
+    documents.commit()
+    expect(isStored).toBe(true)
+    await server.pass(120)
+    // One that is not on disk ends it as ever.
+    await edit('b')
+    await server.pass(29)
+    expect(client.closedWith).toBeUndefined()
+    await server.pass(3)
+    expect(await client.closed()).toMatchObject({ reason: expect.stringContaining('storage/slow') })
+  },
+)
