@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { contestants } from '../servers/contestants.mjs'
+import { Cell } from './cell.mjs'
 import { Generator } from './generator.mjs'
 import { Server } from './server.mjs'
 
@@ -53,6 +54,21 @@ export class Bench {
       await generator.end()
       await server?.kill()
       if (!options.data) rmSync(data, { recursive: true, force: true })
+    }
+  }
+
+  /** Runs `work({cell, generator})` with a started cell of three replicas and a load process, and ends all. */
+  async withCell(work) {
+    const data = this.newFolder()
+    const generator = new Generator()
+    let cell
+    try {
+      cell = await Cell.start({ data, root: this.options.root })
+      return await work({ cell, generator })
+    } finally {
+      await generator.end()
+      await cell?.kill()
+      rmSync(data, { recursive: true, force: true })
     }
   }
 

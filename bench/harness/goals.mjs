@@ -43,6 +43,15 @@ export const goals = [
   { scenario: 'idle', point: 'idle connections', metric: 'kibEach', ...hocuspocus, ...atMost(0.4, 0.6) },
   { scenario: 'restart', point: '1000 documents', metric: 'firstMs', ...hocuspocus, ...atMost(1, 1) },
   { scenario: 'restart', point: '1000 documents', metric: 'allMs', ...hocuspocus, ...atMost(0.5, 0.7) },
+  {
+    scenario: 'cell',
+    point: 'wire, batched',
+    metric: 'tagBytes',
+    subject: 'cell',
+    atLeast: false,
+    goal: { plus: 40 },
+    floor: { plus: 40 },
+  },
   ...['causeway/hocuspocus', 'causeway/y'].map((subject) => ({
     scenario: 'durability',
     point: 'kill -9',

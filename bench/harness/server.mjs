@@ -18,13 +18,14 @@ export class Server {
   /**
    * Starts a contestant.
    * @param place `{data, root}`: its data folder, and the checkout of Causeway to run
-   * @param options `waitsUntilReady` false leaves the waiting to the caller
+   * @param options `waitsUntilReady` false leaves the waiting to the caller; `port`: where it listens, else a free one;
+   *   `environment`: further variables
    */
-  static async start(contestant, place, { waitsUntilReady = true } = {}) {
+  static async start(contestant, place, { waitsUntilReady = true, port, environment = {} } = {}) {
     const server = new Server()
-    server.port = await freePort()
+    server.port = port ?? (await freePort())
     server.contestant = contestant
-    server.#spawn(contestant.command({ ...place, port: server.port }))
+    server.#spawn(contestant.command({ ...place, port: server.port }), environment)
     try {
       if (waitsUntilReady) await server.ready
     } catch (error) {
@@ -44,11 +45,11 @@ export class Server {
     return { host, port: this.port, protocol, base }
   }
 
-  #spawn(args) {
+  #spawn(args, environment) {
     this.startedAt = performance.timeOrigin + performance.now()
     const child = spawn(process.execPath, args, {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, NODE_ENV: 'production' },
+      env: { ...process.env, NODE_ENV: 'production', ...environment },
     })
     this.#child = child
     living.add(child)
@@ -138,7 +139,8 @@ export function watch(child) {
   child.once('exit', () => living.delete(child))
 }
 
-function freePort() {
+/** A port of the loopback interface that nobody listens on now. */
+export function freePort() {
   return new Promise((resolve, reject) => {
     const probe = createServer()
     probe.once('error', reject)

@@ -1,6 +1,7 @@
 // The load process. It gets one job at a time from the benchmark, runs it, and answers with its result; whatever goes
 // wrong, wherever, fails the job, so that a broken measurement is never taken for a slow one.
 import { makeHistory } from './history.mjs'
+import { acknowledged, pour } from './jobs/cell.mjs'
 import { fill, hold, release, syncAll } from './jobs/documents.mjs'
 import { present, typeUntilKilled } from './jobs/durability.mjs'
 import { fanout } from './jobs/fanout.mjs'
@@ -8,7 +9,21 @@ import { ingest } from './jobs/ingest.mjs'
 import { join } from './jobs/join.mjs'
 import { many } from './jobs/many.mjs'
 
-const jobs = { fanout, fill, hold, ingest, join, makeHistory, many, present, release, syncAll, typeUntilKilled }
+const jobs = {
+  acknowledged,
+  fanout,
+  fill,
+  hold,
+  ingest,
+  join,
+  makeHistory,
+  many,
+  pour,
+  present,
+  release,
+  syncAll,
+  typeUntilKilled,
+}
 
 let current
 

@@ -1,15 +1,16 @@
 // What a window of a measurement used: the server's CPU, the load process's own, and everything else on the machine.
 import { cpuMs, machineCpuMs, residentKiB } from '../harness/usage.mjs'
 
-/** A moment: read the same counters again later and compare with `usedBetween`. */
+/** A moment: read the same counters again later and compare with `usedBetween`. `pid`: of the server, or of all its processes. */
 export function sample(pid) {
+  const pids = [pid].flat()
   const own = process.cpuUsage()
   return {
     at: performance.now(),
-    server: cpuMs(pid),
+    server: sum(pids.map(cpuMs)),
     own: (own.user + own.system) / 1000,
     machine: machineCpuMs(),
-    residentKiB: residentKiB(pid),
+    residentKiB: sum(pids.map(residentKiB)),
   }
 }
 
@@ -31,4 +32,8 @@ export function usedBetween(begun, ended) {
     otherPct: percent(otherMs),
     rssMiB: ended.residentKiB / 1024,
   }
+}
+
+function sum(values) {
+  return values.reduce((total, value) => total + value, 0)
 }

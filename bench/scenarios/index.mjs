@@ -1,4 +1,5 @@
 import { capacity } from './capacity.mjs'
+import { cell } from './cell.mjs'
 import { durability } from './durability.mjs'
 import { fanout } from './fanout.mjs'
 import { idle } from './idle.mjs'
@@ -8,4 +9,4 @@ import { many } from './many.mjs'
 import { restart } from './restart.mjs'
 
 /** In the order in which they run: `ingest` leaves the document that `join` opens. */
-export const scenarios = [fanout, capacity, many, ingest, join, idle, restart, durability]
+export const scenarios = [fanout, capacity, many, ingest, join, idle, restart, durability, cell]

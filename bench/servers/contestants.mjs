@@ -26,6 +26,23 @@ const causeway = {
   ],
 }
 
+/**
+ * One replica of a cell on this machine.
+ * @param ports of all replicas, by name
+ */
+export function cellMember(name, ports) {
+  const peers = [...ports].map(([peer, port]) => `${peer}=ws://127.0.0.1:${port}`).join(',')
+  return {
+    ...contestants.cell,
+    label: `replica ${name}`,
+    command: ({ port, data, root }) => [
+      `${root}/dist/server/cli/main.js`,
+      'serve',
+      ...['--name', name, '--cell', 'bench', '--peers', peers, '--listen', `127.0.0.1:${port}`, '--data', data],
+    ],
+  }
+}
+
 /** @type {Record<string, Contestant>} */
 export const contestants = {
   'causeway/hocuspocus': {
@@ -35,6 +52,8 @@ export const contestants = {
     base: '/hocuspocus',
   },
   'causeway/y': { ...causeway, label: 'causeway via /y', protocol: 'y-websocket', base: '/y' },
+  // Three processes: started by `harness/cell.mjs`, a member at a time.
+  cell: { ...causeway, label: 'causeway, three replicas', protocol: 'y-websocket', base: '/y' },
   hocuspocus: {
     server: 'hocuspocus',
     label: 'hocuspocus + SQLite',

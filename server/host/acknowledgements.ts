@@ -16,6 +16,8 @@ export interface Reach {
 
 interface Waiting<Target> {
   readonly target: Target
+  /** Who is to be told. */
+  readonly lane: object
   readonly release: () => void
 }
 
@@ -32,6 +34,12 @@ class Queue<Target> {
 
   push(entry: Waiting<Target>): void {
     this.entries.push(entry)
+  }
+
+  /** Drops what `lanes` waited for. */
+  forget(lanes: ReadonlySet<object>): void {
+    this.entries = this.entries.slice(this.head).filter(({ lane }) => !lanes.has(lane))
+    this.head = 0
   }
 
   /** Takes those at the front of which `isReached` holds. */
@@ -53,6 +61,10 @@ export class Acknowledgements {
   private readonly ofSeqs = new Map<WriteConcern, Queue<number>>()
   private readonly ofVectors = new Map<WriteConcern, Queue<VersionVector>>()
 
+  /** Lanes that ended and may still have something in the queues, and at most how much. */
+  private readonly gone = new Set<object>()
+  private goneCount = 0
+
   constructor(reach: Reach) {
     this.reach = reach
   }
@@ -73,12 +85,25 @@ export class Acknowledgements {
   }
 
   /** In rising order of `seq`, per concern. */
-  addSeq(seq: number, concern: WriteConcern, release: () => void): void {
-    queueOf(this.ofSeqs, concern).push({ target: seq, release })
+  addSeq(seq: number, concern: WriteConcern, lane: object, release: () => void): void {
+    queueOf(this.ofSeqs, concern).push({ target: seq, lane, release })
   }
 
-  addVector(seen: VersionVector, concern: WriteConcern, release: () => void): void {
-    queueOf(this.ofVectors, concern).push({ target: seen, release })
+  addVector(seen: VersionVector, concern: WriteConcern, lane: object, release: () => void): void {
+    queueOf(this.ofVectors, concern).push({ target: seen, lane, release })
+  }
+
+  /**
+   * Nobody listens at this lane any more, where `count` were waited for. While others cannot be reached, what those left
+   * who went would gather: it is dropped when it is half of all.
+   */
+  forget(lane: object, count: number): void {
+    this.gone.add(lane)
+    this.goneCount += count
+    if (this.goneCount * 2 < this.size) return
+    for (const queues of [this.ofSeqs, this.ofVectors]) for (const queue of queues.values()) queue.forget(this.gone)
+    this.gone.clear()
+    this.goneCount = 0
   }
 
   /** What has reached its concern by now is acknowledged. */
@@ -92,6 +117,9 @@ export class Acknowledgements {
     for (const [concern, queue] of this.ofVectors) {
       for (const { release } of queue.take((seen) => this.reach.isReached(seen, concern))) release()
     }
+    if (this.size > 0) return
+    this.gone.clear()
+    this.goneCount = 0
   }
 }
 

@@ -56,12 +56,15 @@ export interface CellHostOptions {
 /** Who waits until this replica has what others had at some moment. */
 interface Behind {
   readonly target: VersionVector
-  readonly resolve: () => void
+  readonly endsAtMs: number
+  readonly resolve: (leftMs: number) => void
   readonly timer: ReturnType<typeof setTimeout>
 }
 
 /** Beyond so many, nobody waits any more: it is a courtesy, and each costs a comparison per commit. */
 const BEHIND_LIMIT = 1_000
+
+const SAVE_AGAIN_MS = 500
 
 type Talk = Extract<MemberEffect, { type: 'talked' }>['talk']
 
@@ -83,6 +86,10 @@ export class CellHost implements DocumentCell {
   private onServing: (() => void) | undefined
   private isDraining = false
   private readonly behind = new Set<Behind>()
+  /** In order; the first may be under way. Few: claims are one at a time, and all else is rare. */
+  private readonly saves: Extract<MemberEffect, { type: 'store-cell' }>[] = []
+  private isSaving = false
+  private saveRetry: ReturnType<typeof setTimeout> | undefined
   private waitsOfDocuments = false
   private waitsOfSessions = false
 
@@ -243,26 +250,28 @@ export class CellHost implements DocumentCell {
   }
 
   /** See `Freshness`. */
-  caughtUp(timeoutMs: number): Promise<void> | undefined {
+  caughtUp(timeoutMs: number): Promise<number> | undefined {
     const { member } = this
     const target = member.peersDurable
     if (member.lineages.dominates(member.durableVector, target) || this.behind.size >= BEHIND_LIMIT) return undefined
     return new Promise((resolve) => {
-      const timer = setTimeout(() => this.caught(waiting), timeoutMs)
-      const waiting: Behind = { target, resolve, timer }
+      const timer = setTimeout(() => this.caught(waiting, 0), timeoutMs)
+      const waiting: Behind = { target, endsAtMs: performance.now() + timeoutMs, resolve, timer }
       this.behind.add(waiting)
     })
   }
 
-  private caught(waiting: Behind): void {
+  private caught(waiting: Behind, leftMs: number): void {
     this.behind.delete(waiting)
     clearTimeout(waiting.timer)
-    waiting.resolve()
+    waiting.resolve(leftMs)
   }
 
   private releaseBehind(): void {
     const { lineages, durableVector } = this.member
-    for (const waiting of this.behind) if (lineages.dominates(durableVector, waiting.target)) this.caught(waiting)
+    for (const waiting of this.behind) {
+      if (lineages.dominates(durableVector, waiting.target)) this.caught(waiting, waiting.endsAtMs - performance.now())
+    }
   }
 
   /** Asks all linked peers what they have on disk now; the number comes back with their answers. */
@@ -304,6 +313,7 @@ export class CellHost implements DocumentCell {
   }
 
   close(): void {
+    clearTimeout(this.saveRetry)
     for (const cut of this.cuts.values()) cut.close()
     this.cuts.clear()
   }
@@ -379,15 +389,10 @@ export class CellHost implements DocumentCell {
       case 'join-state':
         this.joinState(effect.cut)
         break
-      case 'store-cell': {
-        const { save, change } = effect
-        this.log.saveCell(change).then(
-          () => this.step({ type: 'cell-stored', save, nowMs: this.options.now() }),
-          // A full disk: what was to be said is not said, and the next start finds what was before.
-          (error: unknown) => this.options.onFailure(error),
-        )
+      case 'store-cell':
+        this.saves.push(effect)
+        this.saveNext()
         break
-      }
       case 'advanced':
         this.documents?.advanced()
         if (this.behind.size > 0) this.releaseBehind()
@@ -410,6 +415,28 @@ export class CellHost implements DocumentCell {
       default:
         unreachable(effect)
     }
+  }
+
+  /** One after the other, and again where the disk refuses: a later one may build on an earlier. */
+  private saveNext(): void {
+    const [next] = this.saves
+    if (!next || this.isSaving) return
+    this.isSaving = true
+    this.log.saveCell(next.change).then(
+      () => {
+        this.isSaving = false
+        this.saves.shift()
+        this.step({ type: 'cell-stored', save: next.save, nowMs: this.options.now() })
+        this.saveNext()
+      },
+      (error: unknown) => {
+        this.options.onFailure(error)
+        this.saveRetry = setTimeout(() => {
+          this.isSaving = false
+          this.saveNext()
+        }, SAVE_AGAIN_MS)
+      },
+    )
   }
 
   /** Reads for a link; where that fails, the link is begun anew. */

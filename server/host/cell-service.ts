@@ -82,7 +82,7 @@ export class CellService implements Cell, Freshness {
     return await reached
   }
 
-  caughtUp(timeoutMs: number): Promise<void> | undefined {
+  caughtUp(timeoutMs: number): Promise<number> | undefined {
     return this.host.caughtUp(timeoutMs)
   }
 
@@ -102,7 +102,7 @@ export class CellService implements Cell, Freshness {
 
   private askVectors(heard: (member: string, durable: VersionVector) => void): void {
     const { host, probes } = this
-    if (host.refusal === undefined) heard(host.name, host.durable)
+    if (host.member.countsInQuorums) heard(host.name, host.durable)
     if (host.size === 1) return
     probes.set(host.probe(), heard)
     if (probes.size > PROBES_LIMIT) probes.delete(probes.keys().next().value!)

@@ -29,7 +29,13 @@ class FakeCell implements DocumentCell {
     return this.majority === Number.POSITIVE_INFINITY
   }
 
-  committed(): void {}
+  /** Whether somebody was known to wait when each commit was told. */
+  readonly waitingAtCommits: boolean[] = []
+
+  committed(): void {
+    this.waitingAtCommits.push(this.isWaiting)
+  }
+
   commitFailed(): void {}
   writableAgain(): void {}
 
@@ -176,6 +182,33 @@ describe('[DU2] in a cell of several', () => {
     world.cell.majority = 2
     world.host.advanced()
     expect(told.at(-1)).toBe('typist saved 1 echoed')
+    expect(world.cell.isWaiting).toBe(false)
+  })
+
+  test.each([
+    // from whom, others are told with the op that somebody waits for their disks
+    ['an author who waits for a majority', true],
+    ['a request', true],
+    ['an author who wants no more than this disk', false],
+  ])('of an edit from %s, others are told with it that somebody waits: %s', async (from, isTold) => {
+    const { world, typist } = await typists(from.includes('this disk') ? 'local' : undefined)
+    if (from === 'a request') await world.host.submit([{ document: 'e', update: updateOf('a') }])
+    else typist.update(1, updateOf('a'), 'update')
+    await world.host.settled()
+    expect(world.cell.waitingAtCommits).toEqual([isTold])
+    world.cell.majority = Number.POSITIVE_INFINITY
+    world.host.advanced()
+    expect(world.cell.isWaiting).toBe(false)
+  })
+
+  test('of an edit that was refused, nobody waits', async () => {
+    const { world, typist } = await typists()
+    typist.update(1, Uint8Array.of(9, 9, 9), 'update')
+    expect(world.cell.isWaiting).toBe(false)
+    world.commitError = new CausewayError('storage/full')
+    typist.update(2, updateOf('a'), 'update')
+    expect(world.cell.isWaiting).toBe(true)
+    await world.host.settled()
     expect(world.cell.isWaiting).toBe(false)
   })
 

@@ -3,7 +3,7 @@
  * durable to subscribers. It holds no rule of its own about updates.
  */
 import { assert, unreachable } from '../../shared/base/assert.js'
-import { type Dot, formatDot } from '../../shared/clock/dot.js'
+import type { Dot } from '../../shared/clock/dot.js'
 import { hybridTimeToMs } from '../../shared/clock/hybrid-clock.js'
 import type { VersionVector } from '../../shared/clock/version-vector.js'
 import type { ErrorCodeName } from '../../shared/errors/codes.js'
@@ -27,6 +27,7 @@ import type { ReceivedPart, Replica, ReplicaEffect, ReplicaInput } from '../repl
 import type { Log } from '../storage/log.js'
 import { Acknowledgements, type Reach } from './acknowledgements.js'
 import { type Committed, Committer } from './committer.js'
+import { DeliveredContents } from './delivered-contents.js'
 import { Joins } from './joins.js'
 import type { Histogram, Metrics } from './metrics.js'
 import { type Entry, OpenDocuments } from './open-documents.js'
@@ -100,7 +101,11 @@ export class DocumentHost implements Documents, SubscriptionHost {
   private readonly committer: Committer
   private readonly open: OpenDocuments
   private readonly joins: Joins
+  private readonly delivered: DeliveredContents
   private readonly announcements: RateLimiter
+  /** Of what is under way to the log, something is to be on disk elsewhere too. */
+  private isAwaited = false
+  private toldWaiting = false
   private isDraining = false
   private isProbing = false
   private probedAtMs = 0
@@ -146,7 +151,10 @@ export class DocumentHost implements Documents, SubscriptionHost {
         assert(document, 'a loaded document is open')
         return document
       },
-      settle: (name) => settleContents({ log, workers }, name),
+      settle: async (name) => {
+        await settleContents({ log, workers }, name)
+        return await log.open(name)
+      },
       seed: (name) => this.seed(name),
       isQuiet: (document) => replica.isQuiet(document),
       onUnload: (document) => this.step({ type: 'document-unloaded', document: document.name }),
@@ -157,6 +165,20 @@ export class DocumentHost implements Documents, SubscriptionHost {
       diffInWorker: (whole, stateVector) =>
         this.waiting('diff', () => workers.diff({ snapshot: whole, tail: [] }, stateVector)),
     })
+    this.delivered = new DeliveredContents({
+      agrees: (state, { update, overlaps }) =>
+        this.waiting('content-check', () => workers.agrees(state, update, overlaps, NOTHING)),
+      fingerprint: (state) => workers.fingerprint(state),
+      settle: (name) => settleContents({ log, workers }, name),
+      onDisk: () => this.committer.settled(),
+      isOpen: (document) => this.open.get(document.name)?.document === document,
+      compared: (document, times) => {
+        for (let n = 0; n < times; n++) this.step({ type: 'overlaps-compared', document })
+      },
+      superseded: (document, error) => this.open.supersede(document.name, error),
+      onContested: (error) => this.onFailure('document/contested', error),
+      onFailure: (error) => this.workFailed('document/content-check-failed', error),
+    })
     this.committer = new Committer({
       log,
       monotonicMs,
@@ -165,6 +187,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
         this.onFailure('storage/commit-failed', error)
         this.step({ type: 'commit-failed', error })
         cell.commitFailed()
+        this.tellWaiting()
       },
     })
   }
@@ -258,7 +281,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
   advanced(): void {
     if (this.acknowledgements.size === 0) return
     this.acknowledgements.advance()
-    if (this.acknowledgements.size === 0) this.cell.waiting(false)
+    this.tellWaiting()
   }
 
   /** Ops of other replicas, in delivery order: they go to the log, and are shown when they are on disk. */
@@ -317,6 +340,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
     this.timed(this.metrics.ingestSeconds.check, () =>
       this.step({ type: 'updates-received', source, parts: [{ document, update, kind }], nowMs: this.now() }),
     )
+    if (source.lane.concern !== 'local') this.awaitOthers()
   }
 
   announce({ document }: Entry, client: number, userId: string): AnnouncementOutcome {
@@ -340,7 +364,13 @@ export class DocumentHost implements Documents, SubscriptionHost {
   release(subscription: HostSubscription): void {
     subscription.entry.subscriptions.delete(subscription)
     this.step({ type: 'lane-closed', lane: subscription })
+    if (subscription.waits > 0) this.forgetAcknowledgements(subscription)
     this.open.unused(subscription.entry)
+  }
+
+  private forgetAcknowledgements(lane: HostSubscription): void {
+    this.acknowledgements.forget(lane, lane.waits)
+    this.tellWaiting()
   }
 
   refused(error: CausewayError): void {
@@ -370,7 +400,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
     const stored = new Promise<Dot | undefined>((resolve, reject) => {
       const lane: Lane = {
         concern: 'local',
-        stored() {},
+        stored: () => true,
         acknowledge: (_request, dot) => resolve(dot),
         refuse: (_request, error) => {
           // Nothing can be offered again here, and a full disk may last: such lanes must not gather.
@@ -380,6 +410,8 @@ export class DocumentHost implements Documents, SubscriptionHost {
         resync() {},
       }
       this.step({ type: 'updates-received', source: { lane, request: 0, userId }, parts, nowMs: this.now() })
+      // Whoever offered it waits by itself once it is stored, for a majority unless it says otherwise.
+      this.awaitOthers()
     })
     return withDeadline(stored, DISK_MS, 'storage/slow')
   }
@@ -395,6 +427,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
       this.cell.committed(ops, position)
       this.step({ type: 'committed', count: ops.length, position, nowMs: this.now() })
     })
+    this.tellWaiting()
   }
 
   private probe(nowMs: number): void {
@@ -464,7 +497,7 @@ export class DocumentHost implements Documents, SubscriptionHost {
         this.onFailure('document/unfit', effect.error)
         break
       case 'overlaps-delivered':
-        this.compareDelivered(effect).catch((error: unknown) => this.workFailed('document/content-check-failed', error))
+        this.delivered.compare(effect)
         break
       case 'owners-differ':
         this.rereadOwners(effect.document)
@@ -485,19 +518,39 @@ export class DocumentHost implements Documents, SubscriptionHost {
     const { lane, request } = source
     const { acknowledgements } = this
     const { concern } = lane
-    const release = (): void => lane.acknowledge(request, dot, { echo, leftover })
     const seen = dot === undefined ? this.cell.durable : undefined
     const waits = seen
       ? acknowledgements.waitsForVector(seen, concern)
       : acknowledgements.waitsForSeq(dot!.seq, concern)
     if (!waits) {
-      release()
+      lane.acknowledge(request, dot, { echo, leftover })
       return
     }
-    if (acknowledgements.size === 0) this.cell.waiting(true)
-    if (seen) acknowledgements.addVector(seen, concern, release)
-    else acknowledgements.addSeq(dot!.seq, concern, release)
-    lane.stored(request)
+    // What is to be echoed is kept, and bounded, by the lane.
+    if (!lane.stored(request, echo)) return
+    const release = (): void => lane.acknowledge(request, dot, { leftover })
+    if (seen) acknowledgements.addVector(seen, concern, lane, release)
+    else acknowledgements.addSeq(dot!.seq, concern, lane, release)
+    this.tellWaiting()
+  }
+
+  /** What was just accepted is to be on disk elsewhere, too. */
+  private awaitOthers(): void {
+    if (this.cell.size === 1) return
+    this.isAwaited = true
+    this.tellWaiting()
+  }
+
+  /**
+   * Somebody waits for other disks already while the op is on its way to this one: peers are told so with the op itself,
+   * which goes to them before its acknowledgement begins to wait.
+   */
+  private tellWaiting(): void {
+    this.isAwaited &&= !this.committer.isIdle
+    const isWaiting = this.isAwaited || this.acknowledgements.size > 0
+    if (isWaiting === this.toldWaiting) return
+    this.toldWaiting = isWaiting
+    this.cell.waiting(isWaiting)
   }
 
   /** Which of two owners of an id holds, the log has decided. */
@@ -548,26 +601,6 @@ export class DocumentHost implements Documents, SubscriptionHost {
       verdict = asCausewayError(error)
     }
     this.step({ type: 'content-compared', document: document.name, lane, check, verdict, nowMs: this.now() })
-  }
-
-  /**
-   * Another replica's op carries ids that are here already. That is usual when a client hops; where it carries other
-   * content under them, the document is settled in the log, by its next load. Whoever has it open may have been shown
-   * what does not hold, and cannot be told otherwise: only what is loaded anew is right.
-   */
-  private async compareDelivered(
-    effect: Extract<ReplicaEffect<HostSource>, { type: 'overlaps-delivered' }>,
-  ): Promise<void> {
-    const { document, update, overlaps, dot } = effect
-    const content = { snapshot: undefined, tail: document.acceptedContent }
-    const agrees = await this.waiting('content-check', () => this.workers.agrees(content, update, overlaps, NOTHING))
-    if (agrees) return
-    const error = new CausewayError('document/equivocation', { document: document.name, dot: formatDot(dot) })
-    this.onFailure('document/contested', error)
-    await this.committer.settled()
-    const entry = this.open.get(document.name)
-    if (entry?.document !== document) return
-    for (const subscription of [...entry.subscriptions]) subscription.end(error)
   }
 
   /** Work that a stop cuts short has not failed: what it would have made is not there yet, and nothing is lost. */

@@ -20,6 +20,8 @@ export interface Entry {
   loading: Promise<OpenDocument> | undefined
   /** Requests that need it to stay open. */
   pins: number
+  /** What is stored is another document by now: this one is closed as soon as nobody uses it, and then read anew. */
+  isSuperseded: boolean
   lastUsedMs: number
 }
 
@@ -42,6 +44,8 @@ export interface OpenDocumentsOptions {
 /** Bytes of documents kept open without a subscriber; the least recently used go first. */
 const OPEN_BYTES = 256 * 1024 * 1024
 const OPEN_DOCUMENTS = 10_000
+/** How often a document is settled in one load. */
+const SETTLE_LIMIT = 8
 /** A document nobody uses is closed after this long. */
 const IDLE_MS = 60_000
 
@@ -75,7 +79,15 @@ export class OpenDocuments {
     let entry = this.entries.get(name)
     if (entry === undefined) {
       const lastUsedMs = this.options.now()
-      entry = { name, subscriptions: new Set(), document: undefined, loading: undefined, pins: 0, lastUsedMs }
+      entry = {
+        name,
+        subscriptions: new Set(),
+        document: undefined,
+        loading: undefined,
+        pins: 0,
+        isSuperseded: false,
+        lastUsedMs,
+      }
       this.entries.set(name, entry)
     }
     return entry
@@ -85,6 +97,7 @@ export class OpenDocuments {
   opened(entry: Entry): Promise<OpenDocument> {
     // While it loads, a document that is there already may still wait for its first content.
     if (entry.loading !== undefined) return entry.loading
+    if (entry.isSuperseded) return Promise.reject(new CausewayError('document/busy', { document: entry.name }))
     if (entry.document !== undefined) return Promise.resolve(entry.document)
     entry.loading = this.load(entry).finally(() => {
       entry.loading = undefined
@@ -106,10 +119,19 @@ export class OpenDocuments {
     }
   }
 
+  /** What is open does not hold: who has it is told, and nobody gets it any more. */
+  supersede(name: string, error: CausewayError): void {
+    const entry = this.entries.get(name)
+    if (entry === undefined) return
+    entry.isSuperseded = true
+    for (const subscription of [...entry.subscriptions]) subscription.end(error)
+    this.unused(entry)
+  }
+
   /** Somebody stopped using it: it goes at once where it holds nothing, else when its time comes. */
   unused(entry: Entry): void {
     entry.lastUsedMs = this.options.now()
-    if (isUnused(entry) && !entry.document?.exists) this.close(entry)
+    if (isUnused(entry) && (entry.isSuperseded || !entry.document?.exists)) this.close(entry)
   }
 
   /** Closes what nobody used for long, and the least recently used beyond the budget. */
@@ -119,7 +141,7 @@ export class OpenDocuments {
     for (const entry of this.entries.values()) {
       bytes += entry.document?.bytes ?? 0
       if (!isUnused(entry)) continue
-      if (nowMs - entry.lastUsedMs >= IDLE_MS) this.close(entry)
+      if (entry.isSuperseded || nowMs - entry.lastUsedMs >= IDLE_MS) this.close(entry)
       else unused.push(entry)
     }
     if (bytes <= OPEN_BYTES && this.entries.size <= OPEN_DOCUMENTS) return
@@ -149,12 +171,15 @@ export class OpenDocuments {
   }
 
   private async fromStored(stored: StoredDocument, owned: readonly StoredOwner[]): Promise<LoadedDocument> {
-    const { loaded, overlaps } = await readStored(stored, owned)
-    if (!overlaps) return loaded
-    const settled = await this.options.settle(stored.name)
-    assert(settled.stored, 'a settled document is stored')
-    const { loaded: anew } = await readStored(settled.stored, settled.owned)
-    return anew
+    let { loaded, overlaps } = await readStored(stored, owned)
+    // What came while it was settled may overlap again.
+    for (let times = 0; overlaps; times++) {
+      if (times === SETTLE_LIMIT) throw new CausewayError('document/busy', { document: stored.name })
+      const settled = await this.options.settle(stored.name)
+      assert(settled.stored, 'a settled document is stored')
+      ;({ loaded, overlaps } = await readStored(settled.stored, settled.owned))
+    }
+    return loaded
   }
 
   private close(entry: Entry): void {

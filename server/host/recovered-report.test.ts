@@ -11,7 +11,7 @@ const sound: Recovered = {
   openings: [],
   floor: EMPTY_VECTOR,
   reoriginated: new Map(),
-  cell: { life: 0, configEpoch: 0, isRecovering: false, claims: new Map() },
+  cell: { life: 0, configEpoch: 0, isRecovering: false, hasLost: false, claims: new Map() },
   latestHlc: 0 as HybridTime,
   position: 7,
   documents: 2,

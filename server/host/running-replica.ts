@@ -27,7 +27,7 @@ import { DocumentHost } from './document-host.js'
 import { createDocumentWork } from './document-work.js'
 import { createLog, type Log, type LogEvent, type LogFields } from './log.js'
 import { Maintenance } from './maintenance.js'
-import { configuredMembers } from './members.js'
+import { configuredMembers, peerAddress } from './members.js'
 import { Metrics } from './metrics.js'
 import { createMetricsPage } from './metrics-page.js'
 import { readVersion, webPagesFolder } from './own-package.js'
@@ -66,7 +66,9 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
   const workers = new DocumentWorkers({ threads: config.workers })
   let state: 'serving' | 'draining' = 'serving'
   const { names, others } = configuredMembers(config)
-  const members = new Map([...names].map((name) => [name, others.get(name) ?? config.peers?.[name] ?? '']))
+  const members = new Map(
+    [...names].map((name) => [name, others.get(name) ?? peerAddress(config.peers?.[name] ?? '') ?? '']),
+  )
 
   const cellHost = new CellHost({
     name: config.name,
@@ -76,7 +78,8 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
     isNewCell: config.newCell,
     serveAloneAfterMs: config.serveAloneAfterMs,
     log: storage,
-    now: Date.now,
+    // Unix time for people, and never back: the core waits by it.
+    now: () => performance.timeOrigin + performance.now(),
     onAlarm: (alarm, details) => log.warn('cell/alarm', { alarm, details }),
     onRefused: (peer, code, details) => log.warn('peer/refused', { peer, code, details }),
     onFailure: (error) => log.error('cell/failed', {}, error),
@@ -222,6 +225,9 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
     metrics: metrics.peers,
   })
   peers = network
+  for (const name of others.keys()) {
+    if (!memberAddresses().has(name)) log.warn('cell/member-ignored', { member: name })
+  }
   cellHost.start(documents, {
     send: (peer, message) => network.send(peer, message),
     close: (peer, error) => network.close(peer, error),

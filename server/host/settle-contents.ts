@@ -6,28 +6,35 @@
  */
 import type { DocumentWorkers } from '../document/pool.js'
 import type { Log } from '../storage/log.js'
-import type { Opening, TailUpdate } from '../storage/stored-document.js'
+import type { TailUpdate } from '../storage/stored-document.js'
 
-/** Stores the settled document as its snapshot, and reads it anew. Rejects as loading and storing do. */
+/** What holds, as stored: everything up to `position`. */
+export interface SettledDocument {
+  readonly position: number
+  /** 32 hex digits, as of `DocumentWorkers.fingerprint`. */
+  readonly fingerprint: string
+}
+
+/** Stores the settled document as its snapshot. Undefined: nothing is stored of it. Rejects as loading and storing do. */
 export async function settleContents(
   { log, workers }: { readonly log: Log; readonly workers: DocumentWorkers },
   name: string,
-): Promise<Opening> {
+): Promise<SettledDocument | undefined> {
   // Snapshots were made of what had come by then: only the history knows what came first.
   const stored = await log.load(name, { fromBase: true })
-  if (stored !== undefined) {
-    const tail = [...stored.tail].sort(byTime).map(({ update }) => update)
-    const settled = await workers.compact({ snapshot: stored.snapshot?.update, tail })
-    await log.saveSnapshot({
-      document: name,
-      generation: stored.generation,
-      position: stored.position,
-      update: settled.update,
-      known: settled.known,
-      fingerprint: Buffer.from(settled.fingerprint, 'hex'),
-    })
-  }
-  return await log.open(name)
+  if (stored === undefined) return undefined
+  const tail = [...stored.tail].sort(byTime).map(({ update }) => update)
+  const { update, known, fingerprint } = await workers.compact({ snapshot: stored.snapshot?.update, tail })
+  const { generation, position } = stored
+  await log.saveSnapshot({
+    document: name,
+    generation,
+    position,
+    update,
+    known,
+    fingerprint: Buffer.from(fingerprint, 'hex'),
+  })
+  return { position, fingerprint }
 }
 
 /** Orders ops so that each comes after all that it builds on, the same everywhere. */

@@ -21,16 +21,16 @@ import type { Entry } from './open-documents.js'
 export interface Lane {
   /** Where what it offers must be on disk before it is acknowledged. */
   readonly concern: WriteConcern
-  /** On disk here, and waits for others. */
-  stored(request: number): void
+  /** On disk here, and waits for others; `echo` as in `Acknowledgement`. False: nobody is to be told any more. */
+  stored(request: number, echo: Uint8Array | undefined): boolean
   acknowledge(request: number, dot: Dot | undefined, acknowledgement: Acknowledgement): void
   refuse(request: number, error: CausewayError): void
   resync(): void
 }
 
-/** Own updates of one connection that wait for other replicas: hours of typing while no majority can be reached. */
-const WITHHELD_LIMIT = 50_000
-const WITHHELD_LIMIT_BYTES = 8 * 1024 * 1024
+/** Requests of one connection that wait for other replicas: hours of typing while no majority can be reached. */
+const WAITING_LIMIT = 50_000
+const WAITING_LIMIT_BYTES = 8 * 1024 * 1024
 
 export interface HostSource extends Source {
   readonly lane: Lane
@@ -54,9 +54,12 @@ export class HostSubscription implements Subscription, Lane {
   private readonly host: SubscriptionHost
   private readonly subscriber: Subscriber
   private state: 'opening' | 'attached' | 'closed' = 'opening'
-  /** Its own updates that others were shown already: it sees them when they are acknowledged, for that is what it takes the echo for. */
-  private readonly withheld = new Map<number, Uint8Array>()
-  private withheldBytes = 0
+  /**
+   * Requests that are on disk here and wait for others, with what is echoed then. Its own updates are among it, shown to
+   * others already: it sees them when they are acknowledged, for that is what it takes the echo for.
+   */
+  private readonly waiting = new Map<number, Uint8Array | undefined>()
+  private waitingBytes = 0
 
   constructor(host: SubscriptionHost, entry: Entry, subscriber: Subscriber) {
     this.host = host
@@ -66,6 +69,11 @@ export class HostSubscription implements Subscription, Lane {
 
   get document(): string {
     return this.entry.name
+  }
+
+  /** How many of its requests wait for other replicas. */
+  get waits(): number {
+    return this.waiting.size
   }
 
   get concern(): WriteConcern {
@@ -134,16 +142,20 @@ export class HostSubscription implements Subscription, Lane {
     }
   }
 
-  stored(request: number): void {
-    if (this.state === 'attached') this.tell(() => this.subscriber.stored(request))
+  stored(request: number, echo: Uint8Array | undefined): boolean {
+    if (this.state !== 'attached') return false
+    this.wait(request, echo ?? this.waiting.get(request))
+    this.tell(() => this.subscriber.stored(request))
+    // On a new connection the client offers all of it at once, and has one acknowledgement to wait for.
+    const isFull = this.waiting.size > WAITING_LIMIT || this.waitingBytes > WAITING_LIMIT_BYTES
+    if (isFull) this.end(new CausewayError('document/busy', { document: this.document }))
+    return this.state === 'attached'
   }
 
   acknowledge(request: number, _dot: Dot | undefined, acknowledgement: Acknowledgement): void {
-    const withheld = this.withheld.get(request)
-    if (withheld) {
-      this.withheld.delete(request)
-      this.withheldBytes -= withheld.length
-    }
+    const withheld = this.waiting.get(request)
+    this.waiting.delete(request)
+    this.waitingBytes -= withheld?.length ?? 0
     if (this.state !== 'attached') return
     const echo = acknowledgement.echo ?? withheld
     this.tell(() => this.subscriber.acknowledge(request, { ...acknowledgement, echo }))
@@ -159,15 +171,13 @@ export class HostSubscription implements Subscription, Lane {
   }
 
   private withoutOwn(batch: DeliveredBatch, own: ReadonlyMap<number, number>): DeliveredBatch {
-    for (const [index, request] of own) {
-      const { update } = batch.updates[index]!
-      this.withheld.set(request, update)
-      this.withheldBytes += update.length
-    }
-    const isFull = this.withheld.size > WITHHELD_LIMIT || this.withheldBytes > WITHHELD_LIMIT_BYTES
-    // On a new connection the client offers all of it at once, and has one acknowledgement to wait for.
-    if (isFull) setImmediate(() => this.end(new CausewayError('document/busy', { document: this.document })))
+    for (const [index, request] of own) this.wait(request, batch.updates[index]!.update)
     return { ...batch, updates: batch.updates.filter((_, index) => !own.has(index)), frames: new Map() }
+  }
+
+  private wait(request: number, echo: Uint8Array | undefined): void {
+    this.waitingBytes += (echo?.length ?? 0) - (this.waiting.get(request)?.length ?? 0)
+    this.waiting.set(request, echo)
   }
 
   private open(): OpenDocument {

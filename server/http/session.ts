@@ -149,7 +149,7 @@ export class HttpSession {
   private checkServing(): void {
     const { ready, state } = this.ports.readiness()
     if (ready || state === 'draining') return
-    throw new CausewayError(state === 'recovering' ? 'cell/recovering' : 'cell/starting')
+    throw new CausewayError(state === 'starting' ? 'cell/starting' : 'cell/recovering')
   }
 
   private remainingMs(): number {

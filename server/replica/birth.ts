@@ -209,7 +209,9 @@ export function ignoredNames(listed: ReadonlySet<string>, stored: StoredMembers)
     throw new CausewayError(
       'config/invalid',
       { key: 'peers', names },
-      { message: `peers names ${names}, which this cell never had: add it with \`causeway members add\`.` },
+      {
+        message: `peers names ${names}, which this cell never had: only a cell of one takes members by configuration, with newCell.`,
+      },
     )
   }
   return [...listed].filter((name) => stored.removed.has(name)).sort()

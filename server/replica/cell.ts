@@ -106,9 +106,9 @@ export interface Freshness {
   readonly durable: VersionVector
   /**
    * Absent where no linked peer is known to have more than this replica; else resolves when all that they have now is
-   * here, or after `timeoutMs`.
+   * here, or after `timeoutMs`: with what is left of that.
    */
-  caughtUp(timeoutMs: number): Promise<void> | undefined
+  caughtUp(timeoutMs: number): Promise<number> | undefined
 }
 
 /** Questions to peers and remarks for them, outside the exchange of ops: small, rare, and nothing depends on them. */

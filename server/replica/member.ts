@@ -88,6 +88,9 @@ interface Peer {
 
 const SERVE_ALONE_AFTER_MS = 5_000
 
+const STUCK: RecoveryState = 'stuck: majority lost'
+const STUCK_MS = 2_000
+
 /** Claims that changed are written down this often: a start that lost the newest ones hears them again from others. */
 const CLAIMS_MS = 250
 /** Dots that sessions wait for and nobody may hold: what was asked about each is forgotten beyond so many. */
@@ -108,6 +111,9 @@ export class Member {
   private recovery: Recovery | undefined
   private nowMs = 0
   private startedAtMs = 0
+  /** Since when a majority is lacking or down, and who lacks something. */
+  private stuckSinceMs: number | undefined
+  private lacking = ''
   private hasBeenTold = false
   private durable: VersionVector
   private readonly heads: Map<OriginId, Head>
@@ -225,7 +231,15 @@ export class Member {
 
   get state(): RecoveryState | 'starting' {
     if (!this.recovery) return 'starting'
-    return this.recovery.state === 'ready' && !this.hasMet ? 'starting' : this.recovery.state
+    const { state, mayServe } = this.recovery
+    if (state === STUCK && this.isStuckForLong) return STUCK
+    if (!mayServe) return 'recovering'
+    return this.hasMet ? 'ready' : 'starting'
+  }
+
+  /** Members that start meet one after the other: for a moment the others seem to be down. */
+  private get isStuckForLong(): boolean {
+    return this.stuckSinceMs !== undefined && this.nowMs - this.stuckSinceMs >= STUCK_MS
   }
 
   /** Whether a majority of the members is whole and reachable, this one included. */
@@ -528,8 +542,8 @@ export class Member {
   private begin(disk: 'whole' | 'rolled-back' | 'empty', effects: MemberEffect[], isNewborn = false): void {
     const { self, lineages, durable, life } = this
     const active = new Set([self, ...this.peers.keys()])
-    const { claims } = this.options.stored
-    this.recovery = new Recovery({ self, active, lineages, durable, disk, life, claims, isNewborn })
+    const { claims, hasLost } = this.options.stored
+    this.recovery = new Recovery({ self, active, lineages, durable, disk, life, claims, hasLost, isNewborn })
     this.performRecovery(this.recovery.start(), effects)
   }
 
@@ -908,10 +922,11 @@ export class Member {
         case 'standing': {
           const { standing, life } = effect
           this.life = life
-          const isRecovering = standing === 'recovering'
+          const hasLost = standing === 'lacking'
+          const isRecovering = standing === 'recovering' || hasLost
           const claims = new Map(this.unsavedClaims)
           this.unsavedClaims.clear()
-          this.save({ life, isRecovering, claims }, effects, (then) => {
+          this.save({ life, isRecovering, hasLost, claims }, effects, (then) => {
             for (const name of this.peers.keys()) this.link(name, { type: 'standing-changed', standing, life }, then)
           })
           break
@@ -920,10 +935,12 @@ export class Member {
           this.cut.report(effect.name, effect.vector)
           break
         case 'state':
-          if (effect.state !== 'stuck: majority lost') this.alarmed.delete('majority-lost')
+          this.stuckSinceMs = effect.state === STUCK ? this.nowMs : undefined
+          if (effect.state !== STUCK) this.alarmed.delete('majority-lost')
           break
         case 'alarm':
-          this.alarm(effect.alarm, effect.details, effects)
+          if (effect.alarm === 'majority-lost') this.lacking = effect.details
+          else this.alarm(effect.alarm, effect.details, effects)
           break
         default:
           unreachable(effect)
@@ -1000,7 +1017,7 @@ export class Member {
     if (name === this.self || !this.peers.has(name)) return new CausewayError('request/not-found', { member: name })
     const rest = [...this.peers].filter(([other]) => other !== name)
     const vectors = rest.flatMap(([, { isOpen, relation, standing, vector }]) => {
-      return isOpen && relation === 'same' && standing !== 'recovering' && standing !== 'empty' ? [vector] : []
+      return isOpen && relation === 'same' && (standing === 'active' || standing === 'unconfirmed') ? [vector] : []
     })
     if (this.recovery.mayServe) vectors.push(this.durable)
     const needed = majorityOf(rest.length + 1)
@@ -1038,6 +1055,7 @@ export class Member {
       this.advanceCatchUp(effects)
       if (this.mayDeliver) this.perform(this.catchUp.step({ type: 'tick', nowMs: this.nowMs }), effects)
     }
+    if (this.isStuckForLong) this.alarm('majority-lost', this.lacking, effects)
     if (this.wantsProbe) {
       this.wantsProbe = false
       this.probe(this.nextProbe, effects)
@@ -1117,7 +1135,7 @@ const REORIGINATED_KEPT = 100_000
 /** For people. */
 function stateOf(standing: Standing): MemberStatus['state'] {
   if (standing === 'unconfirmed') return 'active'
-  return standing === 'empty' ? 'recovering' : standing
+  return standing === 'empty' || standing === 'lacking' ? 'recovering' : standing
 }
 
 function isOf(name: string): (origin: OriginId) => boolean {

@@ -61,6 +61,8 @@ export class OpenDocument {
   /** Wall milliseconds of the newest durable change. */
   changedAtMs = 0
   compacting = false
+  /** Ops of others under comparison: what is here may not hold, and must not become the snapshot meanwhile. */
+  comparing = 0
   /** Thresholds are doubled this many times: a compaction that failed is not tried again at once. */
   compactionBackoff = 0
   /** Updates in flight, in order, and the state with them; absent where there are none. */

@@ -62,7 +62,7 @@ describe('a member that shows less than it once did', () => {
       only(heard('b', 'a1:7 b1:1', { claims: claimsOf({ a: 'a1:8' }) }), 'alarm', 'standing', 'state', 'counts'),
     ).toEqual([
       'alarm rollback-detected a.0000000000000001:8',
-      'recovering in life 0',
+      'lacking in life 0',
       'b counts [a1:7 b1:1]',
       'a counts for nothing',
       'stuck: majority lost', // c is down, too
@@ -101,7 +101,13 @@ describe('an empty disk', () => {
     // Nobody knows yet whether it has lost something, or is new.
     expect(only(recovery.start())).toEqual(['a counts for nothing', 'recovering'])
     expect(only(heard('b', 'a1:4 b1:3', { claims: claimsOf({ a: 'a1:5' }, 2) }), 'standing', 'state', 'alarm')).toEqual(
-      ['recovering in life 2', 'stuck: majority lost', 'alarm majority-lost a'],
+      [
+        'recovering in life 2',
+        'alarm rollback-detected a.0000000000000001:5',
+        'lacking in life 2',
+        'stuck: majority lost',
+        'alarm majority-lost a',
+      ],
     )
     expect(only(hold('a1:4 b1:3'), 'standing')).toEqual([])
     expect(only(heard('c', 'a1:2 c1:1'), 'standing', 'state')).toEqual(['recovering'])
@@ -133,7 +139,7 @@ describe('an empty disk', () => {
     heard('b', 'b1:3', { claims: claimsOf({ a: 'a1:5' }) })
     heard('c', '', { standing: 'recovering' })
     hold('b1:3')
-    expect(recovery.standing).toBe('recovering')
+    expect(recovery.standing).toBe('lacking')
   })
 
   test('does not leave by what one alone remembers of it', () => {
@@ -141,14 +147,14 @@ describe('an empty disk', () => {
     recovery.start()
     heard('b', 'a1:4', { claims: claimsOf({ a: 'a1:4' }) })
     hold('a1:4')
-    expect(recovery.standing).toBe('recovering')
+    expect(recovery.standing).toBe('lacking')
     expect(recovery.state).toBe('stuck: majority lost')
   })
 
   test('of a learner, rolled back or empty, levels with the members there are', () => {
     const learner = make('a1:3', { disk: 'rolled-back', active: new Set(['b']) })
     learner.recovery.start()
-    expect(learner.recovery.standing).toBe('recovering')
+    expect(learner.recovery.standing).toBe('lacking')
     const { recovery, heard, hold } = make('', { disk: 'empty', active: new Set(['b']) })
     recovery.start()
     heard('b', 'b1:4')
@@ -172,7 +178,7 @@ test('a disk that knows itself to be rolled back levels like an empty one; alone
   // It is as good as any other disk now: what it then claimed and finds is enough.
   recovery.step({ type: 'lost', peer: 'c' })
   heard('b', 'b1:1', { claims: claimsOf({ a: 'a1:4' }, 1) })
-  expect(recovery.standing).toBe('recovering')
+  expect(recovery.standing).toBe('lacking')
   hold('a1:4 b1:1 c1:1')
   expect(recovery.standing).toBe('active')
   const alone = make('a1:3', { disk: 'rolled-back', active: new Set(['a']) })

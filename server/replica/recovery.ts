@@ -75,6 +75,8 @@ export interface RecoveryOptions {
   readonly life: number
   /** Remembered before this start. */
   readonly claims: Claims
+  /** It was recovering before this start, and knew that it had lost something. */
+  readonly hasLost?: boolean
   /** The cell was born just now: there is nothing that this disk could have lost. */
   readonly isNewborn?: boolean
 }
@@ -100,7 +102,7 @@ export class Recovery {
   /** Others that this member has levelled with since its start. */
   private readonly met = new Set<string>()
   /** Others remembered something of it that it did not hold, in this process. */
-  private hasLost = false
+  private hasLost: boolean
   /** The same of others, while they are recovering: also when they hold again what was remembered here. */
   private readonly lost = new Set<string>()
   private told: RecoveryState | undefined
@@ -115,11 +117,12 @@ export class Recovery {
     this.life = options.life
     this.claims = new Map(options.claims)
     this.isRecovering = options.disk !== 'whole'
+    this.hasLost = options.disk === 'rolled-back' || options.hasLost === true
     this.isConfirmed = options.isNewborn === true || options.active.size === 1
   }
 
   get standing(): Standing {
-    if (this.isRecovering) return 'recovering'
+    if (this.isRecovering) return this.hasLost ? 'lacking' : 'recovering'
     return this.isConfirmed ? 'active' : 'unconfirmed'
   }
 
@@ -193,7 +196,7 @@ export class Recovery {
     const changed = new Map<string, Claim>()
     for (const [name, claim] of claims) this.remember(name, claim, changed)
     const known = this.claims.get(peer)
-    if (standing !== 'recovering') this.lost.delete(peer)
+    if (!isRecovering(standing)) this.lost.delete(peer)
     else if (known && !this.lineages.dominates(vector, known.vector)) this.lost.add(peer)
     // What it shows while it is recovering it claims too: it is on its disk.
     this.remember(peer, { life, vector }, changed)
@@ -222,12 +225,12 @@ export class Recovery {
       this.life = claim.life
       effects.push({ type: 'standing', standing: this.standing, life: this.life })
     }
-    this.hasLost ||= this.lacksClaimed
-    if (this.isRecovering || !this.lacksClaimed) return
+    if (!this.lacksClaimed || (this.isRecovering && this.hasLost)) return
+    this.hasLost = true
     this.isRecovering = true
     const missing = this.lineages.missing(this.durable, claim?.vector ?? EMPTY_VECTOR)
     effects.push({ type: 'alarm', alarm: 'rollback-detected', details: formatVector(missing) })
-    effects.push({ type: 'standing', standing: 'recovering', life: this.life })
+    effects.push({ type: 'standing', standing: 'lacking', life: this.life })
   }
 
   private get lacksClaimed(): boolean {
@@ -239,6 +242,7 @@ export class Recovery {
     if (!this.isRecovering) return
     if (this.hasFound) {
       this.isRecovering = false
+      this.hasLost = false
       this.disk = 'whole'
       effects.push({ type: 'standing', standing: this.standing, life: this.life })
     } else if (this.isLevelled || this.isNewAndWhole) this.goOn(effects)
@@ -264,7 +268,7 @@ export class Recovery {
 
   private get isLevelled(): boolean {
     const levelled = this.reachable.filter((name) => this.isSound(name) && this.holds(this.reports.get(name)!.vector))
-    const recovering = this.others.filter(({ standing }) => standing === 'recovering')
+    const recovering = this.others.filter(({ standing }) => isRecovering(standing))
     return levelled.length >= this.enough && recovering.every(({ vector }) => this.holds(vector))
   }
 
@@ -277,6 +281,7 @@ export class Recovery {
   /** Goes on without what died: nothing that was claimed before is owed any more. */
   private goOn(effects: RecoveryEffect[]): void {
     this.isRecovering = false
+    this.hasLost = false
     this.isConfirmed = true
     this.disk = 'whole'
     this.life++
@@ -310,6 +315,7 @@ export class Recovery {
     if (!report) return false
     switch (report.standing) {
       case 'recovering':
+      case 'lacking':
         return true
       case 'empty':
         // Not born yet; or born once, on another disk.
@@ -330,11 +336,15 @@ export class Recovery {
 
   /** Whether a member is known to have lost something: one that is recovering may be new. */
   private isKnownToLack(name: string): boolean {
-    if (name === this.self) return this.isRecovering && (this.hasLost || this.disk === 'rolled-back')
+    if (name === this.self) return this.isRecovering && this.hasLost
     const report = this.reports.get(name)
     const claim = this.claims.get(name)
     if (!report || !this.isLacking(name)) return false
-    return this.lost.has(name) || (claim !== undefined && !this.lineages.dominates(report.vector, claim.vector))
+    return (
+      report.standing === 'lacking' ||
+      this.lost.has(name) ||
+      (claim !== undefined && !this.lineages.dominates(report.vector, claim.vector))
+    )
   }
 
   private get isStuck(): boolean {
@@ -364,4 +374,8 @@ export class Recovery {
     if (isWide && !this.hasAlarmed) effects.push({ type: 'alarm', alarm: 'many-lineages', details: String(lineages) })
     this.hasAlarmed = isWide
   }
+}
+
+function isRecovering(standing: Standing): boolean {
+  return standing === 'recovering' || standing === 'lacking'
 }

@@ -109,6 +109,8 @@ export type ReplicaInput<S extends Source> =
       readonly verdict: 'agrees' | 'differs' | CausewayError
       readonly nowMs: number
     }
+  /** What became of an `overlaps-delivered` effect: what is here holds. (Where it does not, the document is closed.) */
+  | { readonly type: 'overlaps-compared'; readonly document: OpenDocument }
   /** The oldest `count` appended ops are on disk, the last of them at `position` and those before it just before. */
   | { readonly type: 'committed'; readonly count: number; readonly position: number; readonly nowMs: number }
   /** Nothing in flight reached the disk, or, for an indefinite error, nobody knows. */
@@ -133,7 +135,7 @@ export type ReplicaEffect<S extends Source> =
   | { readonly type: 'append'; readonly op: Op }
   /** Several of one commit are in delivery order over all documents. */
   | { readonly type: 'deliver'; readonly document: OpenDocument; readonly updates: readonly DeliveredUpdate<S>[] }
-  /** Content of another replica's op overlaps what is here: whether both agree is for a worker to see. */
+  /** Content of another replica's op overlaps what is here: whether both agree is for a worker to see. Answered by `overlaps-compared`. */
   | {
       readonly type: 'overlaps-delivered'
       readonly document: OpenDocument
@@ -371,6 +373,12 @@ export class Replica<S extends Source> {
         break
       case 'content-compared':
         this.resume(input, effects)
+        break
+      case 'overlaps-compared':
+        input.document.comparing--
+        if (this.documents.get(input.document.name) !== input.document) break
+        this.changed.add(input.document)
+        this.compactIfDue(input.document, effects)
         break
       case 'committed':
         this.commit(input.count, input.position, input.nowMs, effects)
@@ -702,6 +710,7 @@ export class Replica<S extends Source> {
     }
     if (checked.overlaps.length > 0) {
       const { overlaps } = checked
+      document.comparing++
       effects.push({ type: 'overlaps-delivered', document, dot, update: part.update, overlaps })
     }
     return checked.type === 'new' ? own(checked) : undefined
@@ -959,7 +968,7 @@ export class Replica<S extends Source> {
   }
 
   private compact(document: OpenDocument, effects: ReplicaEffect<S>[]): void {
-    if (document.compacting) return
+    if (document.compacting || document.comparing > 0) return
     document.compacting = true
     effects.push({ type: 'compact', document, tailCount: document.tail.length })
   }

@@ -32,7 +32,7 @@ const vector = (seq: number) => new Map([[makeOrigin('b', incarnation(9)), seq]]
 const identity = { cell: '0'.repeat(32) as CellId, epoch: { ordinal: 2, id: 'f'.repeat(16) } }
 
 test('a disk that was never told of a cell knows none', () => {
-  expect(reopen()).toEqual({ life: 0, configEpoch: 0, isRecovering: false, claims: new Map() })
+  expect(reopen()).toEqual({ life: 0, configEpoch: 0, isRecovering: false, hasLost: false, claims: new Map() })
 })
 
 test('what was told is there after a restart, and a change replaces only what it names', () => {
@@ -41,6 +41,7 @@ test('what was told is there after a restart, and a change replaces only what it
     life: 3,
     configEpoch: 4,
     isRecovering: true,
+    hasLost: true,
     claims: new Map([
       ['a', { life: 1, vector: new Map() }],
       ['b', { life: 2, vector: vector(7) }],
@@ -69,7 +70,7 @@ test('a claim that could not be read back is refused, with the rest of its chang
   expect(() => store.saveCell({ life: 1, claims: new Map([['b', { life: 1, vector: many }]]) })).toThrow(
     expect.objectContaining({ code: 'cell/too-many-lineages' }),
   )
-  expect(reopen()).toEqual({ life: 0, configEpoch: 0, isRecovering: false, claims: new Map() })
+  expect(reopen()).toEqual({ life: 0, configEpoch: 0, isRecovering: false, hasLost: false, claims: new Map() })
 })
 
 test.each(["UPDATE cell SET value = '8'", "UPDATE claims SET vector = ''"])('damage is found: %s', (damage) => {

@@ -37,6 +37,7 @@ export function readCell(database: Database.Database): StoredCell {
     life: 0,
     configEpoch: 0,
     isRecovering: false,
+    hasLost: false,
     ...(Object.fromEntries(fields) as Partial<StoredCell>),
     claims: readClaims(database),
     ...(members && { members: { present: new Map(members.present), removed: new Set(members.removed) } }),

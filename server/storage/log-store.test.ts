@@ -88,7 +88,7 @@ describe('what was committed', () => {
       openings: [{ dot: { origin, seq: 1 } }],
       floor: new Map(),
       reoriginated: new Map(),
-      cell: { life: 0, configEpoch: 0, isRecovering: false, claims: new Map() },
+      cell: { life: 0, configEpoch: 0, isRecovering: false, hasLost: false, claims: new Map() },
       latestHlc: first.source.hlc,
       position: 3,
       documents: 2,

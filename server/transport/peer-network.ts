@@ -347,7 +347,9 @@ export class PeerNetwork {
     } else if (error !== undefined && error.code !== 'cell/draining') {
       metrics.count('refused')
       const { code, details, cause } = error
-      this.say('warn', `${peer} ${code}`, { peer, code, details: JSON.stringify(details), by: 'us' }, cause)
+      // A cell is born once, and greets again then: nothing is the matter.
+      const level = code === 'cell/starting' ? 'info' : 'warn'
+      this.say(level, `${peer} ${code}`, { peer, code, details: JSON.stringify(details), by: 'us' }, cause)
     } else {
       metrics.count('lost')
       log.info('peer/lost', { peer, by: error?.code ?? lostBy, livedMs })

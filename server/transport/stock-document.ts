@@ -316,8 +316,7 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
     const { connection } = this
     let diff: Uint8Array | Promise<Uint8Array>
     try {
-      const caughtUp = this.isBehind(stateVector) ? this.freshness?.caughtUp(CATCH_UP_MS) : undefined
-      diff = caughtUp !== undefined ? caughtUp.then(() => this.diff(stateVector)) : this.diff(stateVector)
+      diff = this.caughtUpDiff(stateVector, CATCH_UP_MS)
     } catch (thrown) {
       connection.failed(thrown)
       return
@@ -340,6 +339,15 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
     )
   }
 
+  /** The diff, once what the client shows is here, nobody is known to have more, or the time is over. */
+  private caughtUpDiff(stateVector: Uint8Array, withinMs: number): Uint8Array | Promise<Uint8Array> {
+    const caughtUp = withinMs > 0 && this.isBehind(stateVector) ? this.freshness?.caughtUp(withinMs) : undefined
+    // What peers were known to have may be less than what the client saw there: then more is waited for.
+    return caughtUp !== undefined
+      ? caughtUp.then((leftMs) => this.caughtUpDiff(stateVector, leftMs))
+      : this.diff(stateVector)
+  }
+
   /** Nothing where the client has left meanwhile. */
   private diff(stateVector: Uint8Array): Uint8Array | Promise<Uint8Array> {
     return this.isOver ? NO_PREFIX : this.subscription!.diff(stateVector)
@@ -347,7 +355,7 @@ export class StockDocument implements Subscriber, AudienceMember, Asker {
 
   /** Whether the client shows more of the document than is here. */
   private isBehind(stateVector: Uint8Array): boolean {
-    if (this.freshness === undefined || stateVector.length > COPY_BELOW_BYTES) return false
+    if (this.isOver || this.freshness === undefined || stateVector.length > COPY_BELOW_BYTES) return false
     const ours = StateVector.decode(this.subscription!.stateVector())
     for (const [client, clock] of StateVector.decode(stateVector).entries()) if (clock > ours.get(client)) return true
     return false

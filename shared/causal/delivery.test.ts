@@ -320,6 +320,13 @@ test('the same run twice takes room once', () => {
   expect(causal.figures).toMatchObject({ heldOps: 2, heldBytes: 200, duplicates: 3 })
 })
 
+test('also where runs before it came between', () => {
+  const causal = make()
+  const log = new TextLog('open a1:1', 'a1:2', 'a1:3', 'a1:4')
+  for (const dot of ['a1:4', 'a1:2', 'a1:4', 'a1:2', 'a1:3', 'a1:4']) causal.step(received([log.run(dot)], 'b'))
+  expect(causal.figures).toMatchObject({ heldOps: 3, heldBytes: 300, duplicates: 3 })
+})
+
 test('who takes most of either limit is cut: a few large ops go before many small ones', () => {
   const causal = make({ ops: 100, bytes: 10_000 })
   const small = new TextLog(

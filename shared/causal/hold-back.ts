@@ -38,6 +38,8 @@ export interface HoldBackLimits {
 interface Waiting {
   /** By first seq. */
   readonly runs: HeldRun[]
+  /** No run ever reached further: what does is covered by none, and thousands that come in order need no search. */
+  reached: number
   bytes: number
   ops: number
 }
@@ -66,12 +68,15 @@ export class HoldBack {
   add(run: HeldRun): boolean {
     let waiting = this.byOrigin.get(run.origin)
     if (!waiting) {
-      waiting = { runs: [], bytes: 0, ops: 0 }
+      waiting = { runs: [], reached: 0, bytes: 0, ops: 0 }
       this.byOrigin.set(run.origin, waiting)
     }
     const { runs } = waiting
-    const isCovered = runs.some((other) => firstSeq(other) <= firstSeq(run) && lastSeq(other) >= lastSeq(run))
-    if (isCovered) return false
+    const isFarthest = lastSeq(run) > waiting.reached
+    if (!isFarthest && runs.some((other) => firstSeq(other) <= firstSeq(run) && lastSeq(other) >= lastSeq(run))) {
+      return false
+    }
+    waiting.reached = Math.max(waiting.reached, lastSeq(run))
     let at = runs.length
     while (at > 0 && firstSeq(runs[at - 1]!) > firstSeq(run)) at--
     runs.splice(at, 0, run)
@@ -96,7 +101,8 @@ export class HoldBack {
 
   remove(run: HeldRun): void {
     const waiting = this.byOrigin.get(run.origin)
-    const at = waiting?.runs.indexOf(run) ?? -1
+    // The first where it was delivered, the last where there was no room: either is found at once.
+    const at = waiting?.runs[0] === run ? 0 : (waiting?.runs.lastIndexOf(run) ?? -1)
     assert(waiting && at >= 0, 'removes a run that is not held')
     waiting.runs.splice(at, 1)
     this.count(waiting, run, -1)

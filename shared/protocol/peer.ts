@@ -36,10 +36,11 @@ export const PEER_LIMITS = {
 
 /**
  * How a replica stands in its cell: `empty` has no state yet; `recovering` lacks something that it once claimed;
+ * `lacking` is recovering and knows that it lost something that it had claimed: it is no new member.
  * `unconfirmed` has started and not met enough others to know that it lacks nothing: it serves, and counts in no quorum
  * of `fresh` reads.
  */
-export const STANDINGS = ['empty', 'recovering', 'active', 'retiring', 'unconfirmed'] as const
+export const STANDINGS = ['empty', 'recovering', 'active', 'retiring', 'unconfirmed', 'lacking'] as const
 export type Standing = (typeof STANDINGS)[number]
 
 /** What a member was once heard to have on disk. `life` rises when it goes on without what died. */

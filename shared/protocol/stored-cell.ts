@@ -23,6 +23,8 @@ export interface StoredCell {
   readonly members?: { readonly present: ReadonlyMap<string, string>; readonly removed: ReadonlySet<string> }
   /** It lacked something that it once claimed, or has joined with an empty disk, and was not whole again since. */
   readonly isRecovering: boolean
+  /** And it knows that there was something: it is no new member. */
+  readonly hasLost: boolean
   readonly rejoin?: RejoinPhase
 }
 

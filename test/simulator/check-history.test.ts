@@ -38,6 +38,10 @@ const histories: Record<
         'a accept a:1 w1 x\n a deliver a:1\n b deliver a:1\n b accept b:1 w2 x / a:1\n c deliver a:1\n c deliver b:1',
       'a folded entry is implied':
         "a accept a:1 w1 x\n a deliver a:1\n a accept a':2 open a:1 / a:1\n a deliver a':2\n b deliver a:1\n b deliver a':2\n b accept b:1 w2 x / a':2",
+      'what is on its way to the log comes before what is accepted after it':
+        'a accept a:1 w1 x\n a deliver a:1\n b taken a:1\n b accept b:1 w2 x / a:1\n b deliver a:1\n b deliver b:1',
+      'what was on its way and is gone again counts no more':
+        'a accept a:1 w1 x\n a deliver a:1\n b taken a:1\n b rewound\n b accept b:1 w2 x\n b deliver b:1',
       'state transfer brings causes':
         'a accept a:1 w1 x\n a deliver a:1\n a accept a:2 w2 x\n a deliver a:2\n b install 1 / a:1\n b deliver a:2',
       'a start has what its disk has':
@@ -49,6 +53,10 @@ const histories: Record<
       'an op before the one before it': 'a accept a:1 w1 x\n a deliver a:1\n a accept a:2 w2 x\n b deliver a:2',
       'an op twice': 'a accept a:1 w1 x\n b deliver a:1\n b deliver a:1',
       'an op that forgets what its acceptor had': 'a accept a:1 w1 x\n b deliver a:1\n b accept b:1 w2 x',
+      'an op that forgets what is on its way to the log':
+        'a accept a:1 w1 x\n a deliver a:1\n b taken a:1\n b accept b:1 w2 x',
+      'an op that claims what is gone again':
+        'a accept a:1 w1 x\n a deliver a:1\n b taken a:1\n b rewound\n b accept b:1 w2 x / a:1',
       'an op that claims what its acceptor lacked': 'a accept a:1 w1 x\n b accept b:1 w2 x / a:1',
       'an op after a restore that lacks its cause':
         'a accept a:1 w1 x\n a deliver a:1\n b deliver a:1\n b accept b:1 w2 x / a:1\n c deliver a:1\n c start c\n c deliver b:1',
@@ -156,6 +164,8 @@ const histories: Record<
   I10: {
     good: {
       'the later of two': 's > w1 x x#k\n s < w1\n s > w2 x x#k\n s < w2\n t > r1 x\n t < r1 x=1,2 x#k=2',
+      'a write that was made again may stand anywhere':
+        's > w1 x x#k\n s < w1\n s ~ degraded 1\n s > w2 x x#k\n s < w2\n t > r1 x\n t < r1 x=1,2 x#k=1',
       'one of two concurrent ones, the same for all':
         's > w1 x x#k\n s < w1\n t > w2 x x#k\n t < w2\n u > r1 x\n u < r1 x=1,2 x#k=1\n v > r2 x\n v < r2 x=1,2 x#k=1',
     },

@@ -7,11 +7,11 @@
  *     s ! w1                    refused             s ? w1    unknown             s + w1    saved
  *     s > r1 x y fresh          reads               s < r1 x=1,2 y= x#k=1 / a:1
  *     s > c1 key                claims (`d1`: reads the claim); s < c1 owner a:1 / b:1   owner and past, then the cut
- *     s ~ degraded              s gone              s settled 0
+ *     s ~ degraded 1,2          s gone              s settled 0     marked; writes 1 and 2 were made again
  *     a start a' / a:3          begins a life on what its disk has
  *     a accept a':4 open a:3 / a:3      an open record; `open` alone on an empty disk
  *     a accept a:1 w1 x y / b:1         deps after the slash; the chain value is the dot unless `#text` gives another
- *     a withdraw a:1            a durable / a:1
+ *     a withdraw a:1            a durable / a:1     b taken a:1   b rewound
  *     b deliver a:1             a send b a:1     a serve x=1 / a:1     a ack w1 local / a:1
  *     b install 1,2 / a:2       a truncate a:1      b need a a:3     a cut / a:1           a members a b c
  *     a coordinate coord:1 e1   a propose key / a:1 a pending x 1 0  a print x digest fingerprint
@@ -54,18 +54,20 @@ function bodyOf(words: readonly string[], line: string): Body<HistoryEvent> {
     case '+':
       return { type: 'saved', id: callOf(first) }
     case '~':
-      return { type: 'marked', mark: first as 'degraded' }
+      return { type: 'marked', mark: first as 'degraded', ...(rest[0] && { remade: idsOf(rest[0]) }) }
     case 'gone':
     case 'crash':
     case 'healed':
     case 'recovered':
+    case 'rewound':
       return { type: verb }
     case 'start':
       return { type: 'start', origin: originOf(first), clock }
     case 'accept':
       return acceptOf(first, rest, clock)
+    case 'taken':
     case 'withdraw':
-      return { type: 'withdraw', dot: dotOf(first) }
+      return { type: verb, dot: dotOf(first) }
     case 'durable':
       return { type: 'durable', clock }
     case 'deliver':

@@ -10,22 +10,23 @@ const openAtOnce = 25
 const quietMs = 200
 
 /**
- * @param task `{target, pid, document, client, readers, rate, leadSeconds, seconds, drainSeconds}`; updates go out at
- *   `rate` a second for lead and window, and only the window is measured
+ * @param task `{target, readersAt, pid, document, client, readers, rate, leadSeconds, seconds, drainSeconds}`; updates go
+ *   out at `rate` a second for lead and window, and only the window is measured; readers may be at another replica
  * @returns what arrived in the window and what it cost; latencies are of the updates scheduled in it, those that did not
  *   arrive counted as long as they were waited for; `missing` counts over all updates and readers after the drain
  */
 export async function fanout(task) {
-  const { target, pid, document, client, readers, rate, leadSeconds, seconds, drainSeconds } = task
+  const { target, readersAt = target, pid, document, client, readers, rate, leadSeconds, seconds, drainSeconds } = task
   const protocol = protocols[target.protocol]
   const count = Math.round(rate * (leadSeconds + seconds))
   const timeOf = (index) => (index * 1000) / rate
   const firstMeasured = Math.round(rate * leadSeconds)
-  const frames = Frames.of(target, document, typedUpdates(client, count))
+  const updates = typedUpdates(client, count)
+  const frames = Frames.of(target, document, updates)
 
   const closed = []
   const listener = { onClose: (reason) => closed.push(reason) }
-  const sessions = await inParallel(readers, openAtOnce, () => Session.open(target, document, listener))
+  const sessions = await inParallel(readers, openAtOnce, () => Session.open(readersAt, document, listener))
   const writer = await Session.open(target, document, listener)
   await pause(quietMs)
 
@@ -86,5 +87,6 @@ export async function fanout(task) {
     duplicates: followers.reduce((sum, follower) => sum + follower.duplicates, 0),
     closed: closed.length,
     sendLateMs: latestMs,
+    sent: { updates: count, updateBytes: updates.reduce((sum, { length }) => sum + length, 0) },
   }
 }

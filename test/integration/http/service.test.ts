@@ -106,6 +106,7 @@ describe('/v1/openapi.json', () => {
       Object.keys(methods).map((method) => `${method} ${path}`),
     )
     expect(operations.sort()).toEqual([
+      'delete /v1/cell/members/{member}',
       'get /healthz',
       'get /metrics',
       'get /readyz',
@@ -115,6 +116,7 @@ describe('/v1/openapi.json', () => {
       'get /v1/documents/{name}',
       'get /v1/openapi.json',
       'patch /v1/documents/{name}',
+      'post /v1/cell/force-recover',
       'post /v1/documents/{name}/updates',
       'post /v1/transactions',
     ])

@@ -425,6 +425,7 @@ describe('[DU2] a write in a cell of three', () => {
 describe('a replica that may serve nobody', () => {
   test.each([
     ['recovering', 'cell/recovering', expect.any(String)],
+    ['stuck: majority lost', 'cell/recovering', expect.any(String)],
     ['starting', 'cell/starting', null],
   ] as const)('while %s says so, and shows nothing of its documents', async (state, code, session) => {
     api.readiness = { ready: false, quorum: true, state }

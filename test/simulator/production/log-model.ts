@@ -79,7 +79,7 @@ interface StoredDocument {
 }
 
 const NO_DIGEST: Digest = { count: 0, high: 0, low: 0 }
-const EMPTY_CELL: StoredCell = { life: 0, configEpoch: 0, claims: new Map(), isRecovering: false }
+const EMPTY_CELL: StoredCell = { life: 0, configEpoch: 0, claims: new Map(), isRecovering: false, hasLost: false }
 
 export class LogModel {
   readonly lineages = new Lineages()

@@ -904,8 +904,11 @@ class Life {
         this.machine.note(() => `unfit ${effect.document} ${effect.error.code} ${JSON.stringify(effect.error.details)}`)
         this.report({ type: 'pending', document: effect.document, structs: 1, deletes: 0 })
         break
-      case 'overlaps-delivered':
+      case 'overlaps-delivered': {
+        const { document } = effect
+        this.later(1, 10, () => this.stepReplica({ type: 'overlaps-compared', document }))
         break
+      }
       case 'owners-differ':
         assert(false, 'nobody owns an id here')
         break
@@ -965,10 +968,10 @@ class Life {
     const concern = this.mutant === 'majority-at-local' ? 'local' : 'majority'
     if (dot) {
       if (this.acknowledgements.waitsForSeq(dot.seq, concern)) {
-        this.acknowledgements.addSeq(dot.seq, concern, saved)
+        this.acknowledgements.addSeq(dot.seq, concern, lane, saved)
       } else saved()
     } else if (this.acknowledgements.waitsForVector(seen, concern)) {
-      this.acknowledgements.addVector(seen, concern, saved)
+      this.acknowledgements.addVector(seen, concern, lane, saved)
     } else saved()
   }
 
