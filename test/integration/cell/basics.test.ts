@@ -230,7 +230,8 @@ describe('a cell', () => {
         majorityDurable: { a: expect.any(Number) },
         alarms: [],
       })
-      expect(body.members).toEqual(
+      const members = async () => (await ask<CellAnswer>(cell, 'b', '/v1/cell')).body.members
+      await expect.poll(members).toEqual(
         cell.names.map((name) => ({
           name,
           url: expect.stringMatching(/^ws:/),
@@ -245,7 +246,7 @@ describe('a cell', () => {
       )
       await cell.stop('c')
       await expect
-        .poll(async () => (await ask<CellAnswer>(cell, 'b', '/v1/cell')).body.members[2], { timeout: 40_000 })
+        .poll(async () => (await members())[2], { timeout: 40_000 })
         .toMatchObject({ name: 'c', reachable: false })
       cell.cont('c')
     })
