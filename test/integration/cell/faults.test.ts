@@ -76,7 +76,9 @@ describe('promises to clients hold', { timeout: 120_000 }, () => {
     await trial.pause(1_500)
     // What only it has goes with its disk, on the way to others included.
     cell.partition(['b'], ['a', 'c'])
-    await trial.pause(3_000)
+    const alone = trial.load.addSession('b')
+    await alone.write(['team/x'], [], 'majority')
+    await trial.pause(2_000)
     await trial.kill('b')
     for (const other of ['a', 'c']) cell.reset('b', other)
     cell.heal()
@@ -85,11 +87,14 @@ describe('promises to clients hold', { timeout: 120_000 }, () => {
     await trial.replaceDisk('c', old)
     await trial.pause(1_500)
     await expectGood(trial)
+    // Who had seen what is lost is told so.
+    expect(alone.name).toMatch(/\.1$/)
   })
 
   test('[AV SG1-4 CV] while one is away, whose share of the log is gone when it returns, also without its disk', async () => {
     const budget = { CAUSEWAY_LOG_BUDGET_MAX_AGE_MS: '300', CAUSEWAY_LOG_BUDGET_EVERY_MS: '300' }
-    const trial = await Trial.begin(await startCell({ environment: { ...environment, ...budget } }), { seed: 4 })
+    const cell = await startCell({ environment: { ...environment, ...budget } })
+    const trial = await Trial.begin(cell, { seed: 4, timeoutMs: 10_000 })
     for (const isWiped of [false, true]) {
       await trial.pause(1_000)
       await trial.kill('c', 'SIGTERM')
@@ -110,6 +115,7 @@ describe('promises to clients hold', { timeout: 120_000 }, () => {
   const seeds = Number(process.env['CAUSEWAY_FAULT_SEEDS'] ?? 0)
   test.each(Array.from({ length: seeds }, (_, at) => 1_000 + at))(
     '[SG1-4 CD DU1 DU2] whatever happens, by seed %i',
+    { timeout: 600_000 },
     async (seed) => {
       const trial = await Trial.begin(await startCell({ environment }), { seed })
       const copies = new Map<string, string>()

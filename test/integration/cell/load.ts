@@ -17,14 +17,11 @@ export class Load {
   /** Those that are gone included. */
   readonly sessions: RecordedSession[] = []
   private readonly trial: Trial
-  private readonly replicas: readonly string[]
   private readonly ended: Promise<unknown>
   private isOver = false
 
-  /** `replicas`: those that the clients know of. */
-  constructor(trial: Trial, clients: number, replicas: readonly string[]) {
+  constructor(trial: Trial, clients: number) {
     this.trial = trial
-    this.replicas = replicas
     this.ended = Promise.all(Array.from({ length: clients }, () => this.runClient()))
   }
 
@@ -47,8 +44,15 @@ export class Load {
     }
   }
 
+  /** One more client, which asks for what the test tells it to. */
+  addSession(at: string): RecordedSession {
+    const session = this.begin()
+    session.at = at
+    return session
+  }
+
   private begin(): RecordedSession {
-    const session = new RecordedSession(this.trial, `s${this.sessions.length + 1}`, this.replicas)
+    const session = new RecordedSession(this.trial, `s${this.sessions.length + 1}`)
     this.sessions.push(session)
     return session
   }

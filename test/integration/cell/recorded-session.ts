@@ -13,7 +13,6 @@ import type { ClientEvent, Contents, Level, Request, Response, WriteId } from '.
 import type { HttpOutcome, HttpRequest } from './http-call.js'
 import type { Trial } from './trial.js'
 
-export const TIMEOUT_MS = 1_000
 /** What a replica may refuse with while faults last. */
 const EXPECTED_REFUSALS = new Set([
   'session/replica-behind',
@@ -45,21 +44,18 @@ export class RecordedSession {
   readonly refusals = new Map<string, number>()
   isGone = false
   private readonly trial: Trial
-  private readonly replicas: readonly string[]
   private token: string | undefined
   private read: SessionToken | undefined
   private lives = 0
 
-  /** `replicas`: those that it knows of. */
-  constructor(trial: Trial, name: string, replicas: readonly string[]) {
+  constructor(trial: Trial, name: string) {
     this.trial = trial
     this.name = name
-    this.replicas = replicas
-    this.at = trial.random.pick(replicas)
+    this.at = trial.random.pick(trial.cell.names)
   }
 
   hop(): void {
-    const others = this.replicas.filter((name) => name !== this.at)
+    const others = this.trial.cell.names.filter((name) => name !== this.at)
     if (others.length > 0) this.at = this.trial.random.pick(others)
   }
 
@@ -78,9 +74,9 @@ export class RecordedSession {
     const { recording } = this.trial
     const request: Request = { type: 'read', documents: [document], level }
     const call = recording.nextCall()
-    this.add({ type: 'invoke', call, request, deadlineMs: TIMEOUT_MS + this.trial.graceMs })
+    this.add({ type: 'invoke', call, request, deadlineMs: this.trial.timeoutMs + this.trial.graceMs })
     const sent = this.read
-    const path = `/v1/documents/${encodeURIComponent(document)}?level=${level}&timeoutMs=${TIMEOUT_MS}`
+    const path = `/v1/documents/${encodeURIComponent(document)}?level=${level}&timeoutMs=${this.trial.timeoutMs}`
     const outcome = await this.ask({ method: 'GET', path })
     if (outcome.type !== 'answer') {
       this.add(outcome.type === 'not-sent' ? { type: 'refused', call, code: 'not-sent' } : { type: 'unknown', call })
@@ -106,7 +102,7 @@ export class RecordedSession {
   async settle(documents: readonly string[], isOver: () => boolean): Promise<void> {
     while (!this.isGone && !isOver()) {
       let isDone = true
-      for (const replica of this.replicas) {
+      for (const replica of this.trial.cell.names) {
         for (const document of documents) {
           this.at = replica
           isDone = (await this.readDocument(document, 'majority')) && isDone
@@ -122,7 +118,7 @@ export class RecordedSession {
     const call = recording.nextCall()
     this.unsaved.set(request.id, request)
     this.add({ type: 'invoke', call, request })
-    const wire = wireOf(request, random.below(3))
+    const wire = wireOf(request, this.trial.timeoutMs, random.below(3))
     while (!this.trial.isOver) {
       const sent = this.read
       const outcome = await this.ask(wire)
@@ -235,8 +231,8 @@ export class RecordedSession {
 type Wire = Omit<HttpRequest, 'url'> & { readonly path: string }
 
 /** The same write in several forms. */
-function wireOf({ id, documents, registers, concern }: WriteRequest, form: number): Wire {
-  const query = `w=${concern}&timeoutMs=${TIMEOUT_MS}`
+function wireOf({ id, documents, registers, concern }: WriteRequest, timeoutMs: number, form: number): Wire {
+  const query = `w=${concern}&timeoutMs=${timeoutMs}`
   const json = { 'content-type': 'application/json' }
   const operationsOn = (document: string): object[] => [
     { op: 'set', path: ['set', String(id)], value: true },

@@ -12,11 +12,19 @@ import type { WriteId } from '../../simulator/history.js'
 import type { CellProcesses } from '../../support/cell-processes.js'
 import { call, type HttpOutcome, type HttpRequest } from './http-call.js'
 import { DOCUMENTS, Load } from './load.js'
-import { contentsOf, TIMEOUT_MS } from './recorded-session.js'
+import { contentsOf } from './recorded-session.js'
 import { Recording } from './recording.js'
 import { ReplicaWatch } from './replica-watch.js'
 
 export const CELL_SECRET = 'a secret of thirty-two bytes or so'
+
+export interface TrialOptions {
+  readonly seed: number
+  /** Default: 8. */
+  readonly clients?: number
+  /** Default: 1,000. */
+  readonly timeoutMs?: number
+}
 
 /** Machines are shared: only what hangs is late. */
 const GRACE_MS = 8_000
@@ -43,6 +51,8 @@ export class Trial {
   readonly load: Load
   readonly watches: readonly ReplicaWatch[]
   readonly graceMs = GRACE_MS
+  /** How long a replica may make a client wait. */
+  readonly timeoutMs: number
   /** How long it took from the healing until all replicas were equal, and clients had all saved. */
   settledMs = 0
   /** Nothing is tried any more. */
@@ -52,25 +62,18 @@ export class Trial {
   /** Changes when a replica ends: answers that were under way are not owed. */
   private readonly lives = new Map<string, number>()
 
-  /** `replicas`: those that clients use; default: all. */
-  static async begin(
-    cell: CellProcesses,
-    options: { readonly seed: number; readonly clients?: number; readonly replicas?: readonly string[] },
-  ): Promise<Trial> {
+  static async begin(cell: CellProcesses, options: TrialOptions): Promise<Trial> {
     const answer = await fetch(`${cell.replica(cell.names[0]!).http}/v1/cell`)
     const { id } = (await answer.json()) as { readonly id: string }
     return new Trial(cell, id, options)
   }
 
-  private constructor(
-    cell: CellProcesses,
-    id: string,
-    { seed, clients = 8, replicas = cell.names }: { seed: number; clients?: number; replicas?: readonly string[] },
-  ) {
+  private constructor(cell: CellProcesses, id: string, { seed, clients = 8, timeoutMs = 1_000 }: TrialOptions) {
     this.cell = cell
+    this.timeoutMs = timeoutMs
     this.recording = new Recording(cell.names, id, CELL_SECRET)
     this.random = new Random(seed)
-    this.load = new Load(this, clients, replicas)
+    this.load = new Load(this, clients)
     this.watches = cell.names.map((name) => new ReplicaWatch(this, name, DOCUMENTS))
   }
 
@@ -93,7 +96,7 @@ export class Trial {
         isLate = !isStill
         abort.abort()
       },
-      isStill ? STILL_PATIENCE_MS : TIMEOUT_MS + GRACE_MS,
+      isStill ? STILL_PATIENCE_MS : this.timeoutMs + GRACE_MS,
     )
     const outcome = await call({ ...request, url: `${this.cell.replica(replica).http}${path}` }, abort.signal)
     clearTimeout(timer)
