@@ -64,6 +64,10 @@ test('[DU2] two disks of three die: nobody serves less silently, and the command
   expect((await set(cell, 'a', 'unsaved', '?w=majority&timeoutMs=200')).status).toBe(202)
   expect(await keys(cell, 'a')).toEqual(['alone', 'later', 'saved', 'unsaved'])
   expect(await keys(cell, 'b')).toEqual(['503'])
+  // By then it holds all that is left; a restart does not make a new member of it.
+  await cell.restart('b', { untilReady: false })
+  await expect.poll(() => cellOf(cell, 'b')).toMatchObject({ state: 'stuck: majority lost' })
+  expect(await keys(cell, 'b')).toEqual(['503'])
 
   expect(await forceRecover(cell, 'a')).toBe(202)
   await expect.poll(() => cellOf(cell, 'a')).toMatchObject({ state: 'ready', epoch: 2 })
