@@ -230,7 +230,7 @@ export class Recovery {
     this.isRecovering = true
     const missing = this.lineages.missing(this.durable, claim?.vector ?? EMPTY_VECTOR)
     effects.push({ type: 'alarm', alarm: 'rollback-detected', details: formatVector(missing) })
-    effects.push({ type: 'standing', standing: 'lacking', life: this.life })
+    effects.push({ type: 'standing', standing: this.standing, life: this.life })
   }
 
   private get lacksClaimed(): boolean {
