@@ -239,6 +239,8 @@ class Life {
       lineages,
       chain: chainAfter,
       limits: entropy.chance(TIGHT_CHANCE) ? TIGHT_LIMITS : {},
+      // What a member may show before it has met others is what the checkers are to see.
+      serveAloneAfterMs: 0,
     })
     if (mutant) {
       mutateMember(this.member, mutant)
