@@ -1003,7 +1003,7 @@ export class Member {
     if (this.isEntering) return
     this.isEntering = true
     this.unsavedClaims.clear()
-    this.save({ birth: { identity, isBorn: true }, forgetsClaims: true }, effects, (then) => {
+    this.save({ birth: { identity, isBorn: true }, hasLost: false, forgetsClaims: true }, effects, (then) => {
       this.isEntering = false
       this.birth.moveTo(identity)
       this.performRecovery(this.recovery!.step({ type: how }), then)

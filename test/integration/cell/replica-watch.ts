@@ -2,7 +2,7 @@
  * Looks at one replica all the time, as a stranger without a session: what it has shown once it goes on to show, through
  * kills, replaced disks and old backups; and while it says that it is not ready it serves nobody.
  */
-import type { Level, WriteId } from '../../simulator/history.js'
+import type { HistoryEvent, Level, WriteId } from '../../simulator/history.js'
 import { contentsOf } from './recorded-session.js'
 import type { Trial } from './trial.js'
 
@@ -36,10 +36,24 @@ export class ReplicaWatch {
     await this.ended
   }
 
-  /** `held`: writes that are there at the end; what died with a disk may be missing earlier. */
+  /**
+   * `held`: writes that are there at the end. When a disk is replaced, what only that one had may be missing for a while,
+   * until a client that lives has offered it again; what a majority was told to have may not.
+   */
   check(held: ReadonlySet<WriteId>): void {
+    const losses = this.trial.recording.events.filter(({ by, type }) => by === this.replica && type === 'disk')
+    const savedAtMs = savedWrites(this.trial.recording.events)
     const shown = new Map<string, ReadonlySet<WriteId>>()
     for (const { document, ids, atMs } of this.looks) {
+      while (losses.length > 0 && losses[0]!.atMs <= atMs) {
+        const lostAtMs = losses.shift()!.atMs
+        for (const [name, before] of shown) {
+          shown.set(
+            name,
+            new Set([...before].filter((id) => (savedAtMs.get(id) ?? Number.POSITIVE_INFINITY) <= lostAtMs)),
+          )
+        }
+      }
       const lacking = [...(shown.get(document) ?? [])].filter((id) => held.has(id) && !ids.has(id))
       if (lacking.length > 0) {
         const what = `${ids.size} writes of ${document}, without ${lacking.length} that it had shown: ${lacking.slice(0, 5)}`
@@ -72,4 +86,18 @@ export class ReplicaWatch {
       await this.trial.pause(EVERY_MS)
     }
   }
+}
+
+/** When each write was first told to be on disk at a majority. */
+function savedWrites(events: readonly HistoryEvent[]): ReadonlyMap<WriteId, number> {
+  const writes = new Map<number, WriteId>()
+  const savedAtMs = new Map<WriteId, number>()
+  for (const event of events) {
+    if (event.type === 'invoke' && event.request.type === 'write' && event.request.concern === 'majority') {
+      writes.set(event.call, event.request.id)
+    }
+    const id = event.type === 'saved' ? event.id : event.type === 'ok' ? writes.get(event.call) : undefined
+    if (id !== undefined && !savedAtMs.has(id)) savedAtMs.set(id, event.atMs)
+  }
+  return savedAtMs
 }
