@@ -48,9 +48,14 @@ export interface CellHostOptions {
   readonly log: Log
   readonly now: () => number
   readonly onAlarm: (alarm: string, details: string) => void
-  /** A peer refuses the link. */
-  readonly onRefused: (peer: string, code: string, details: string) => void
+  /** An operator's command was carried out. */
+  readonly onCommand: (
+    event: 'cell/loss-accepted' | 'cell/member-removed',
+    fields: { readonly member?: string },
+  ) => void
   readonly onFailure: (error: unknown) => void
+  /** The disk can no longer be trusted: the process must end. */
+  readonly onFatal: (error: CausewayError) => void
 }
 
 /** Who waits until this replica has what others had at some moment. */
@@ -89,6 +94,7 @@ export class CellHost implements DocumentCell {
   /** In order; the first may be under way. Few: claims are one at a time, and all else is rare. */
   private readonly saves: Extract<MemberEffect, { type: 'store-cell' }>[] = []
   private isSaving = false
+  private isClosed = false
   private saveRetry: ReturnType<typeof setTimeout> | undefined
   private waitsOfDocuments = false
   private waitsOfSessions = false
@@ -223,6 +229,7 @@ export class CellHost implements DocumentCell {
   forceRecover(): void {
     const refusal = this.member.refusalToForce
     if (refusal) throw refusal
+    this.options.onCommand('cell/loss-accepted', {})
     this.step({ type: 'force-recover', epoch: randomBytes(8).toString('hex'), nowMs: this.options.now() })
   }
 
@@ -230,6 +237,7 @@ export class CellHost implements DocumentCell {
   removeMember(name: string): void {
     const refusal = this.member.refusalToRemove(name)
     if (refusal) throw refusal
+    this.options.onCommand('cell/member-removed', { member: name })
     this.step({ type: 'remove-member', name, nowMs: this.options.now() })
   }
 
@@ -313,6 +321,7 @@ export class CellHost implements DocumentCell {
   }
 
   close(): void {
+    this.isClosed = true
     clearTimeout(this.saveRetry)
     for (const cut of this.cuts.values()) cut.close()
     this.cuts.clear()
@@ -337,9 +346,6 @@ export class CellHost implements DocumentCell {
         break
       case 'close':
         this.links?.close(effect.peer, effect.error ?? new CausewayError('cell/starting'))
-        break
-      case 'refused':
-        this.options.onRefused(effect.peer, effect.code, effect.details)
         break
       case 'linked':
       case 'unlinked':
@@ -429,8 +435,14 @@ export class CellHost implements DocumentCell {
         this.step({ type: 'cell-stored', save: next.save, nowMs: this.options.now() })
         this.saveNext()
       },
-      (error: unknown) => {
+      (thrown: unknown) => {
+        if (this.isClosed) return
+        const error = asCausewayError(thrown)
         this.options.onFailure(error)
+        if (error.info.outcome === 'indefinite' || error.info.retry === 'never') {
+          this.options.onFatal(error)
+          return
+        }
         this.saveRetry = setTimeout(() => {
           this.isSaving = false
           this.saveNext()

@@ -14,6 +14,8 @@ const LOG_EVENTS = {
   'cell/comparison-failed': 'A comparison with a peer failed; it is tried again.',
   'cell/diverged': 'Two replicas made different documents of the same ops: somebody has to look.',
   'cell/divergence-ended': 'A document that had diverged is equal again.',
+  'cell/loss-accepted': 'An operator accepted that what died is lost.',
+  'cell/member-removed': 'An operator took a member out of this cell.',
   'cell/member-ignored': 'A configured member was taken out of this cell: it is left out.',
   'document/compaction-failed': 'A document could not be compacted; its snapshot and tail stay as they are.',
   'document/content-check-failed': 'A comparison of content failed; the update was refused.',

@@ -7,7 +7,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse, S
 import type { AddressInfo } from 'node:net'
 import { assert } from '../../shared/base/assert.js'
 import { incarnationOf } from '../../shared/clock/dot.js'
-import { asCausewayError } from '../../shared/errors/error.js'
+import { asCausewayError, type CausewayError } from '../../shared/errors/error.js'
 import { parseListen } from '../access/address.js'
 import { createAuthenticator, isOpenAccess } from '../access/authenticator.js'
 import { createOriginPolicy } from '../access/origin.js'
@@ -70,6 +70,12 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
     [...names].map((name) => [name, others.get(name) ?? peerAddress(config.peers?.[name] ?? '') ?? '']),
   )
 
+  const onFatal = (error: CausewayError): never => {
+    // An fsync that failed once may lie the next time: what is in doubt was answered so, and the next start verifies.
+    log.error('replica/stopped-by-disk', {}, error)
+    process.exit(error.info.exit)
+  }
+
   const cellHost = new CellHost({
     name: config.name,
     origin,
@@ -81,8 +87,9 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
     // Unix time for people, and never back: the core waits by it.
     now: () => performance.timeOrigin + performance.now(),
     onAlarm: (alarm, details) => log.warn('cell/alarm', { alarm, details }),
-    onRefused: (peer, code, details) => log.warn('peer/refused', { peer, code, details }),
+    onCommand: (event, fields) => log.warn(event, fields),
     onFailure: (error) => log.error('cell/failed', {}, error),
+    onFatal,
   })
   const documents = new DocumentHost({
     replica: new Replica({
@@ -102,11 +109,7 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
     hooks,
     metrics,
     onFailure: (event, error) => log.error(event, {}, error),
-    onFatal: (error) => {
-      // An fsync that failed once may lie the next time: what is in doubt was answered so, and the next start verifies.
-      log.error('replica/stopped-by-disk', {}, error)
-      process.exit(error.info.exit)
-    },
+    onFatal,
   })
   metrics.workerTasks = () => workers.stats().tasks
   const talk = new LinkTalk((peer, message) => cellHost.talk(peer, message))

@@ -86,8 +86,6 @@ export type MemberEffect =
   | { readonly type: 'send'; readonly peer: string; readonly message: PeerMessage }
   /** End the connection; it is tried again. `error` where somebody should be told. */
   | { readonly type: 'close'; readonly peer: string; readonly error?: CausewayError }
-  /** The peer refuses us and says why. */
-  | { readonly type: 'refused'; readonly peer: string; readonly code: string; readonly details: string }
   | { readonly type: 'linked' | 'unlinked'; readonly peer: string }
   | { readonly type: 'talked'; readonly peer: string; readonly talk: Told | Asked | Answered }
   /** Hand these to the replica and the log, in this order. */

@@ -129,7 +129,8 @@ export class Member {
   private readonly receipts: { readonly peer: string; readonly receipt: Receipt; readonly after: number }[] = []
   /** Writes fail: nothing is handed over. */
   private isPaused = false
-  private joining: { readonly from: string } | undefined
+  /** A state is being joined: nothing is handed over, and nobody is served. */
+  private isJoining = false
   private readonly saves = new Map<number, (effects: MemberEffect[]) => void>()
   private lastSave = 0
   private readonly unsavedClaims = new Map<string, Claim>()
@@ -209,7 +210,7 @@ export class Member {
 
   /** Whether clients may be served and their edits accepted. */
   get isServing(): boolean {
-    return this.recovery?.mayServe === true && this.joining === undefined && this.hasMet
+    return this.recovery?.mayServe === true && !this.isJoining && this.hasMet
   }
 
   /**
@@ -333,6 +334,7 @@ export class Member {
     return this.lastProbe + 1
   }
 
+  /** Of what is held back. */
   get figures(): CausalDelivery['figures'] {
     return this.causal.figures
   }
@@ -452,7 +454,7 @@ export class Member {
         this.joined(input.heads, input.position, effects)
         break
       case 'state-join-failed':
-        this.joining = undefined
+        this.isJoining = false
         this.rewind(effects)
         this.perform(this.catchUp.step({ type: 'state-ended', isJoined: false, nowMs: this.nowMs }), effects)
         break
@@ -629,7 +631,8 @@ export class Member {
           effects.push({ ...effect, peer: name })
           break
         case 'join-state':
-          this.join(name, effect.cut, effects)
+          this.isJoining = true
+          effects.push(effect)
           break
         case 'state-failed':
           this.perform(this.catchUp.step({ type: 'state-ended', isJoined: false, nowMs: this.nowMs }), effects)
@@ -659,7 +662,7 @@ export class Member {
           effects.push({ type: 'talked', peer: name, talk: effect })
           break
         case 'refused':
-          effects.push({ type: 'refused', peer: name, code: effect.code, details: effect.details })
+          // Told where the connection ends, which follows.
           break
         case 'close':
           if (effect.error.code === 'cell/forked' || effect.error.code === 'cell/foreign') {
@@ -738,7 +741,7 @@ export class Member {
   }
 
   private get mayDeliver(): boolean {
-    return !this.isPaused && this.joining === undefined
+    return !this.isPaused && !this.isJoining
   }
 
   private takeRuns(
@@ -836,7 +839,7 @@ export class Member {
       switch (effect.type) {
         case 'deliver':
           // Handed over again afterwards: the cut goes back to what is durable then.
-          if (this.joining) break
+          if (this.isJoining) break
           this.handedOver += effect.ops.length
           effects.push(effect)
           break
@@ -884,13 +887,8 @@ export class Member {
 
   // --- state transfer -------------------------------------------------------------------------------------------
 
-  private join(from: string, cut: VersionVector, effects: MemberEffect[]): void {
-    this.joining = { from }
-    effects.push({ type: 'join-state', cut })
-  }
-
   private joined(stored: StoredHeads, position: number, effects: MemberEffect[]): void {
-    this.joining = undefined
+    this.isJoining = false
     for (const { dot, predecessor } of stored.openings) this.lineages.learnOpening(dot, predecessor)
     this.durable = stored.vector
     this.heads.clear()

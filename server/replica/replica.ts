@@ -21,7 +21,6 @@ import { countNewDocument, type DocumentQuotas, hourly } from '../access/documen
 import { RateLimiter } from '../access/rate-limit.js'
 import type { DeliveredUpdate, LoadedDocument, NewUpdate } from './open-document.js'
 import { OpenDocument } from './open-document.js'
-import type { ReOrigination } from './surplus.js'
 
 /** Who asked. Handed back untouched. Requests of one lane are judged in the order they came. */
 export interface Source {
@@ -87,8 +86,6 @@ export type ReplicaInput<S extends Source> =
     }
   /** Ops of other replicas, in delivery order: everything that they depend on is here or comes before them. */
   | { readonly type: 'ops-delivered'; readonly ops: readonly Op[]; readonly nowMs: number }
-  /** Ops that the cell lacks, to be accepted anew: what they depend on is here. */
-  | { readonly type: 'surplus-found'; readonly surplus: readonly ReOrigination[]; readonly nowMs: number }
   /** The log was joined with another state. Nothing is in flight, and no document is loaded. */
   | { readonly type: 'state-joined'; readonly vector: VersionVector; readonly latestHlc: HybridTime }
   /** A user announced a client id as their own. */
@@ -361,9 +358,6 @@ export class Replica<S extends Source> {
         break
       case 'ops-delivered':
         for (const op of input.ops) this.take(op, effects)
-        break
-      case 'surplus-found':
-        for (const each of input.surplus) this.reoriginate(each, input.nowMs, effects)
         break
       case 'state-joined':
         this.join(input.vector, input.latestHlc)
@@ -656,22 +650,11 @@ export class Replica<S extends Source> {
     const others = new Map(this.acceptedOthers)
     advance(others, op)
     this.acceptedOthers = others
-    this.append(op, false, effects)
-  }
-
-  private reoriginate({ was, parts }: ReOrigination, nowMs: number, effects: ReplicaEffect<S>[]): void {
-    this.openOnce(nowMs, effects)
-    const dot: Dot = { origin: this.origin, seq: this.nextSeq++ }
-    const hlc = this.clock.next(nowMs)
-    this.append({ kind: 're-originated', dot, deps: this.acceptedOthers, hlc, was, parts }, true, effects)
-  }
-
-  private append(op: Op, isOwn: boolean, effects: ReplicaEffect<S>[]): void {
     const parts = partsOf(op).map((part): InFlightPart => {
       return { document: undefined, added: undefined, part }
     })
     for (const each of parts) this.attach(each, op.dot, this.nextTicket, effects)
-    this.inFlight.push({ op, isOwn, parts, bytes: 0, waiting: [] })
+    this.inFlight.push({ op, isOwn: false, parts, bytes: 0, waiting: [] })
     effects.push({ type: 'append', op })
   }
 

@@ -522,7 +522,6 @@ class Life {
         this.closePeer(effect.peer)
         break
       }
-      case 'refused':
       case 'alarm':
         this.machine.note(() => JSON.stringify(effect))
         break
