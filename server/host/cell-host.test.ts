@@ -1,12 +1,14 @@
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { makeOrigin } from '../../shared/clock/dot.js'
+import { LINEAGES_LIMIT } from '../../shared/clock/lineages.js'
+import type { VersionVector } from '../../shared/clock/version-vector.js'
 import { CausewayError } from '../../shared/errors/error.js'
 import type { CellChange } from '../../shared/protocol/stored-cell.js'
 import type { Log } from '../storage/log.js'
 import { CellHost } from './cell-host.js'
 
 /** A member alone, over a log that keeps what is said of the cell, unless it is told to refuse. */
-function makeHost(errors: CausewayError[]) {
+function makeHost(errors: CausewayError[], vector: VersionVector = new Map()) {
   vi.useFakeTimers()
   onTestFinished(() => void vi.useRealTimers())
   const saved: CellChange[] = []
@@ -14,7 +16,7 @@ function makeHost(errors: CausewayError[]) {
   let asked = 0
   const log = {
     recovered: {
-      vector: new Map(),
+      vector,
       heads: new Map(),
       openings: [],
       floor: new Map(),
@@ -85,4 +87,12 @@ test('there is nothing to recover where nothing is lost, and no member to take o
   expect(() => host.forceRecover()).toThrow(new CausewayError('cell/starting').message)
   expect(() => host.removeMember('a')).toThrow()
   expect(told).toEqual([])
+})
+
+test('where as many disks were lost as a vector may tell of, none is begun anew', () => {
+  const lost = Array.from({ length: LINEAGES_LIMIT }, (_, at) => {
+    return [makeOrigin('b', at.toString(16).padStart(16, '0')), 1] as const
+  })
+  expect(makeHost([], new Map(lost)).host.refusalToOpen?.code).toBe('cell/too-many-lineages')
+  expect(makeHost([], new Map(lost.slice(1))).host.refusalToOpen).toBeUndefined()
 })

@@ -155,6 +155,12 @@ export class CellHost implements DocumentCell {
     return new CausewayError(state === 'starting' ? 'cell/starting' : 'cell/recovering')
   }
 
+  /** Why this process may not add a line of its own to those that the cell knows; while it has not. */
+  get refusalToOpen(): CausewayError | undefined {
+    const { lineages, durableVector } = this.member
+    return lineages.checkOpening(durableVector, this.log.recovered.predecessor)
+  }
+
   reachedSeq(concern: WriteConcern): number {
     return this.member.reachedSeq(concern)
   }

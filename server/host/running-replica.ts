@@ -98,6 +98,7 @@ export async function runReplica(config: Config, hooks: ReplicaHooks, opened: Op
       vector: recovered.vector,
       latestHlc: recovered.latestHlc,
       limits: { documentBytes: config.limits.documentBytes },
+      refusalToOpen: () => cellHost.refusalToOpen,
       deniesRelay: (document) => deniesRelay(config, document),
       newDocuments: { perUser: config.limits.newDocumentsPerUser, perSpace: config.limits.newDocumentsPerSpace },
     }),

@@ -35,6 +35,7 @@ class World {
       predecessor?: { origin: OriginId; seq: number }
       deniesRelay?: (document: string) => boolean
       newDocuments?: { perUser: number; perSpace: number }
+      refusalToOpen?: () => CausewayError | undefined
     } = {},
   ) {
     this.replica = new Replica({
@@ -45,6 +46,7 @@ class World {
       ...(options.limits ? { limits: options.limits } : {}),
       ...(options.newDocuments ? { newDocuments: options.newDocuments } : {}),
       ...(options.deniesRelay ? { deniesRelay: options.deniesRelay } : {}),
+      ...(options.refusalToOpen ? { refusalToOpen: options.refusalToOpen } : {}),
     })
   }
 
@@ -784,6 +786,30 @@ describe('compaction', () => {
     type()
     expect(dueAt.at(-1)).toBe(2)
   })
+})
+
+test('writes nothing while it may not open a line of its own, and is not asked again once it has', () => {
+  let refusal: CausewayError | undefined = new CausewayError('cell/too-many-lineages')
+  const world = new World({ refusalToOpen: () => refusal }).open('d')
+  const writer = client(1)
+  const update = writer.insert(0, 'a')
+  expect(refusals(world.send(update))).toEqual(['cell/too-many-lineages'])
+  world.announce(1, 'ada')
+  expect(world.appended).toEqual([])
+  refusal = undefined
+  world.send(update)
+  // On its way to the disk it counts as open; after a failure it does not.
+  refusal = new CausewayError('cell/too-many-lineages')
+  expect(refusals(world.send(writer.insert(1, 'b')))).toEqual([])
+  world.step({ type: 'commit-failed', error: new CausewayError('storage/full') })
+  world.step({ type: 'writable-again' })
+  expect(refusals(world.send(update))).toEqual(['cell/too-many-lineages'])
+  refusal = undefined
+  world.send(update)
+  world.commitAll()
+  refusal = new CausewayError('cell/too-many-lineages')
+  expect(refusals(world.send(writer.insert(2, 'c')))).toEqual(['document/gap'])
+  expect(world.shown()).toBe('a')
 })
 
 type Action =

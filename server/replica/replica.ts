@@ -238,6 +238,8 @@ export interface ReplicaOptions {
   readonly limits?: Partial<ReplicaLimits>
   /** New documents per hour of one user, and of one space. */
   readonly newDocuments?: { readonly perUser: number; readonly perSpace: number }
+  /** Why this process may not begin to write under its origin: asked until it has. */
+  readonly refusalToOpen?: () => CausewayError | undefined
   /** Whether a document takes no structs that extend somebody else's client id. */
   readonly deniesRelay?: (document: string) => boolean
 }
@@ -249,6 +251,7 @@ export class Replica<S extends Source> {
   readonly origin: OriginId
   readonly limits: ReplicaLimits
   private readonly deniesRelay: (document: string) => boolean
+  private readonly askWhetherToOpen: () => CausewayError | undefined
   private readonly quotas: DocumentQuotas | undefined
   /** Of the input under way. */
   private nowMs = 0
@@ -285,6 +288,7 @@ export class Replica<S extends Source> {
     this.predecessor = options.predecessor
     this.limits = { ...DEFAULT_REPLICA_LIMITS, ...options.limits }
     this.deniesRelay = options.deniesRelay ?? (() => false)
+    this.askWhetherToOpen = options.refusalToOpen ?? (() => undefined)
     const now = (): number => this.nowMs
     this.quotas = options.newDocuments && {
       perUser: new RateLimiter(hourly(options.newDocuments.perUser), now),
@@ -472,6 +476,11 @@ export class Replica<S extends Source> {
       effects.push({ type: 'refuse', source, error: this.writeProblem })
       return
     }
+    const refusal = this.refusalToOpen
+    if (refusal) {
+      effects.push({ type: 'refuse', source, error: refusal })
+      return
+    }
     const fitting: { readonly document: OpenDocument; readonly verdict: Extract<Verdict, { type: 'fits' }> }[] = []
     let newestKnown = 0
     let leftover = false
@@ -629,9 +638,18 @@ export class Replica<S extends Source> {
     return this.firstTicket + this.inFlight.length
   }
 
+  /** Its first op is durable, or on its way to be. */
+  private get isOpening(): boolean {
+    return this.hasOpened || this.nextSeq > this.durableSeq + 1
+  }
+
+  private get refusalToOpen(): CausewayError | undefined {
+    return this.isOpening ? undefined : this.askWhetherToOpen()
+  }
+
   /** The first op of an incarnation names what this disk held before, so that vectors can fold the old entry away. */
   private openOnce(nowMs: number, effects: ReplicaEffect<S>[]): void {
-    if (this.hasOpened || this.nextSeq > this.durableSeq + 1) return
+    if (this.isOpening) return
     const dot: Dot = { origin: this.origin, seq: this.nextSeq++ }
     const hlc = this.clock.next(nowMs)
     const predecessor = this.predecessor === undefined ? {} : { predecessor: this.predecessor }
@@ -740,7 +758,7 @@ export class Replica<S extends Source> {
     effects: ReplicaEffect<S>[],
   ): void {
     // Told again with each renewal of its presence: what cannot be written now need not be kept.
-    if (this.writeProblem !== undefined) return
+    if (this.writeProblem !== undefined || this.refusalToOpen) return
     const document = this.loaded(name)
     const announcement = document.ownership.announce(client, userId)
     if (announcement.type !== 'owned') return
