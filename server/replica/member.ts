@@ -269,8 +269,7 @@ export class Member {
 
   /** How far everything in `seen`, which is durable here, has come. */
   progressOf(seen: VersionVector): Progress {
-    const vectors = this.heldBy()
-    const replicas = vectors.filter((vector) => this.lineages.dominates(vector, seen)).length
+    const replicas = this.cut.held.filter((vector) => this.lineages.dominates(vector, seen)).length
     const isMajority = this.lineages.dominates(this.majorityDurable, seen)
     return {
       acknowledged: replicas >= this.size ? 'all' : isMajority ? 'majority' : 'local',
@@ -295,7 +294,7 @@ export class Member {
     if (concern === 'local') return lineages.valueIn(this.durable, origin)
     if (concern === 'majority') return lineages.valueIn(this.majorityDurable, origin)
     const needed = concern === 'all' ? this.size : concern
-    const seqs = this.heldBy().map((vector) => lineages.valueIn(vector, origin))
+    const seqs = this.cut.held.map((vector) => lineages.valueIn(vector, origin))
     return seqs.sort((left, right) => right - left)[needed - 1] ?? 0
   }
 
@@ -1094,15 +1093,6 @@ export class Member {
   }
 
   // --- what is lost ---------------------------------------------------------------------------------------------
-
-  /** What each member is known to have on disk. One that lacks something counts for nothing before it is whole. */
-  private heldBy(): readonly VersionVector[] {
-    const vectors = [this.durable]
-    for (const { relation, standing, vector } of this.peers.values()) {
-      if (relation === 'same' && (standing === 'active' || standing === 'unconfirmed')) vectors.push(vector)
-    }
-    return vectors
-  }
 
   private isReoriginated(dot: Dot): boolean {
     const now = this.reoriginated.get(dotKey(dot))

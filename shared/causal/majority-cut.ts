@@ -7,7 +7,7 @@
  * after those who remain hold what was under it. A member that has lost something counts for no advance until it is
  * whole again.
  */
-import type { Dot, OriginId } from '../clock/dot.js'
+import type { OriginId } from '../clock/dot.js'
 import type { Lineages } from '../clock/lineages.js'
 import { EMPTY_VECTOR, sameVector, type VersionVector } from '../clock/version-vector.js'
 
@@ -49,6 +49,11 @@ export class MajorityCut {
     return this.announced
   }
 
+  /** What each member that counts was last heard to have on disk. */
+  get held(): readonly VersionVector[] {
+    return [...this.active].flatMap((name) => this.durable.get(name) ?? [])
+  }
+
   /** Members that count in majorities, this replica included. True where the cut advanced. */
   setActive(names: ReadonlySet<string>): boolean {
     this.active = names
@@ -60,15 +65,6 @@ export class MajorityCut {
     if (durable) this.durable.set(name, durable)
     else this.durable.delete(name)
     return this.advance()
-  }
-
-  /** Whether a write that is durable here has reached its concern. */
-  isReached(dot: Dot, concern: WriteConcern): boolean {
-    if (concern === 'local') return true
-    if (concern === 'majority') return this.lineages.includes(this.announced, dot)
-    let holders = 0
-    for (const name of this.active) if (this.lineages.includes(this.durable.get(name) ?? EMPTY_VECTOR, dot)) holders++
-    return holders >= (concern === 'all' ? this.active.size : concern)
   }
 
   private advance(): boolean {
